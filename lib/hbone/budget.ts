@@ -1,0 +1,30 @@
+// A budget of things a well-behaved peer does seldom. Spent faster than it refills, it ends the
+// connection (ENHANCE_YOUR_CALM): rapid reset, MadeYouReset, SETTINGS, PING and empty-frame floods.
+
+export class Budget {
+  readonly #burst: number;
+  readonly #perSecond: number;
+  #left: number;
+  #refilledAtMs = 0;
+
+  /** @param burst spendable at once. @param perSecond given back each second */
+  constructor(burst: number, perSecond: number) {
+    this.#burst = burst;
+    this.#perSecond = perSecond;
+    this.#left = burst;
+  }
+
+  /** Spends one; `false` when nothing is left. */
+  spend(nowMs: number): boolean {
+    if (this.#left < 1) {
+      const gained = ((nowMs - this.#refilledAtMs) / 1000) * this.#perSecond;
+      if (gained >= 1) {
+        this.#left = Math.min(this.#burst, this.#left + gained);
+        this.#refilledAtMs = nowMs;
+      }
+      if (this.#left < 1) return false;
+    } else if (this.#left === this.#burst) this.#refilledAtMs = nowMs;
+    this.#left--;
+    return true;
+  }
+}

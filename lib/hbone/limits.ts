@@ -1,0 +1,31 @@
+// The numbers of an HBONE connection, each with its unit and reason.
+
+/** Bytes of one stream we take before we must grant more; grows while the application keeps up. */
+export const STREAM_WINDOW_START = 262_144;
+/** Where growth ends, and what Istio's ztunnel grants from the start. */
+export const STREAM_WINDOW_MAX = 4_194_304;
+/** Bytes of all streams together; granted back as they arrive, since each stream is bounded by itself. */
+export const CONNECTION_WINDOW = 16_777_216;
+/** Once this much waits for slow applications in one tunnel, the connection window is no longer refilled. */
+export const CONNECTION_BACKLOG_MAX = 33_554_432;
+/** Largest frame we accept; DATA is handed on as it arrives, so no buffer has this size. */
+export const MAX_FRAME_SIZE = 1_048_576;
+/** Largest frame that is not DATA or HEADERS; all of them are far smaller. */
+export const MAX_CONTROL_FRAME = 16_384;
+/** HEADERS plus CONTINUATION, on the wire and decoded. */
+export const MAX_HEADER_BLOCK = 65_536;
+export const MAX_CONTINUATIONS = 16;
+/** Streams a peer may have open on one connection. */
+export const MAX_CONCURRENT_STREAMS = 200;
+/** What we assume a peer allows until its SETTINGS arrive. */
+export const ASSUMED_PEER_STREAMS = 100;
+/** Largest DATA frame we send, if the peer allows it: one header per 64 KiB. */
+export const MAX_SEND_FRAME = 65_536;
+/** Both ends: first PING after this time, and then this long after each answer. */
+export const PING_INTERVAL_MS = 10_000;
+/** A peer silent this long after a PING is dead. */
+export const PING_TIMEOUT_MS = 20_000;
+export const HANDSHAKE_TIMEOUT_MS = 10_000;
+export const CONNECT_TIMEOUT_MS = 10_000;
+/** A peer that acknowledges nothing while we close gets this long. */
+export const DRAIN_PING_MS = 1_000;

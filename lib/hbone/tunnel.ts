@@ -1,0 +1,1079 @@
+// One HBONE connection: HTTP/2 CONNECT streams in mutual TLS on a non-blocking socket (RFC 9113; only
+// what CONNECT needs). This file is one piece because framing, flow control and the socket share the
+// two buffers: payload is read straight behind its frame header and written straight from where TLS
+// put it. Header compression, limits, budgets and buffers live beside it.
+//
+//   write buffer   [ sent | frames waiting … | free ]
+//                         #start            #end
+import { ConnectRequestFields, ConnectResponseFields } from "#lib/wire/connect-message.ts";
+import { HpackError } from "#lib/wire/errors.ts";
+import {
+  ERROR,
+  FLAG,
+  FRAME,
+  FRAME_HEADER_BYTES as HEADER,
+  MAX_WINDOW_BYTES as MAX_WINDOW,
+  PREFACE,
+  SETTING,
+} from "#lib/wire/http2.ts";
+import { HpackDecoder } from "#lib/wire/hpack-decoder.ts";
+import { HpackEncoder, type HeaderList } from "#lib/wire/hpack-encoder.ts";
+import type { NativeBuffer } from "#lib/sys/memory.ts";
+import * as raw from "#lib/sys/raw.ts";
+import {
+  EPOLLERR,
+  EPOLLET,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  type FdHandler,
+  type Flushable,
+  type Reactor,
+  type Task,
+  type Timer,
+} from "#lib/sys/reactor.ts";
+import { socketError } from "#lib/sys/socket.ts";
+import { errnoName } from "#lib/sys/errors.ts";
+import {
+  type PeerCheck,
+  type TlsContext,
+  TlsError,
+  type TlsSession,
+  WOULD_BLOCK,
+} from "#lib/sys/tls.ts";
+import { Budget } from "./budget.ts";
+import { giveWriteBuffer, readScratch, READ_SIZE, takeWriteBuffer, WRITE_SIZE } from "./buffers.ts";
+import { h2ErrorName, HboneError } from "./errors.ts";
+import * as limit from "./limits.ts";
+import type { HboneStream } from "./stream.ts";
+
+/** Left free by DATA, so that WINDOW_UPDATE, PING and headers always find room. */
+const CONTROL_ROOM = 32_768;
+/** Below this much room a stream waits for the flush rather than send crumbs. */
+const MIN_DATA_ROOM = 16_384;
+/** A turn reads a tunnel this often before others get theirs. */
+const READS_PER_TURN = 4;
+/** Less than this in one go means OpenSSL's read emptied the socket (its buffer is larger). */
+const SURELY_DRAINED = 49_152;
+
+export type TunnelState = "connecting" | "handshake" | "open" | "closed";
+
+/** A CONNECT as received; null is absent. Read it during the call: the next request overwrites it. */
+export type ConnectRequest = Pick<
+  ConnectRequestFields,
+  "method" | "authority" | "baggage" | "forwarded" | "traceparent" | "forwardedNetwork"
+>;
+
+export interface TunnelOwner {
+  /** The peer is verified (`tunnel.peerUriSans`) and streams may be opened. */
+  onOpen(tunnel: Tunnel): void;
+  /** The peer takes no new streams on this connection. */
+  onGoAway(tunnel: Tunnel): void;
+  /** Over; every stream has been told before. Called exactly once. */
+  onClosed(tunnel: Tunnel, error: HboneError): void;
+  /** Server: a well-formed request, to be bound to a stream (`bind`) or refused (`refuse`) during the call. */
+  onConnect(tunnel: Tunnel, streamId: number, request: ConnectRequest, isEnded: boolean): void;
+}
+
+export interface TunnelOptions {
+  readonly reactor: Reactor;
+  /** Connected, or connecting when `isConnecting`; the tunnel owns it. */
+  readonly fd: number;
+  readonly isConnecting?: boolean;
+  readonly context: TlsContext;
+  readonly peerCheck: PeerCheck;
+  readonly owner: TunnelOwner;
+}
+
+let lastTunnelId = 0;
+
+/** Owns the socket, the TLS session and, while it has output, one write buffer. */
+export class Tunnel implements FdHandler, Flushable, Task {
+  /** Unique in this thread. */
+  readonly id: number = ++lastTunnelId;
+  isDirty = false;
+  isQueued = false;
+  readonly fd: number;
+  readonly role: "client" | "server";
+  readonly streams: Map<number, HboneStream> = new Map();
+  state: TunnelState;
+  /** A peer's GOAWAY came, or ours was sent: no new streams. */
+  isGoingAway = false;
+  openedAtMs = 0;
+  peerUriSans: readonly string[] = [];
+  /** The peer's limit on our streams. */
+  peerMaxStreams: number = limit.ASSUMED_PEER_STREAMS;
+  /** Bytes that wait for slow applications, over all streams; kept by their owners. */
+  backlog = 0;
+  readonly #reactor: Reactor;
+  readonly #owner: TunnelOwner;
+  readonly #context: TlsContext;
+  readonly #peerCheck: PeerCheck;
+  #tls: TlsSession | null = null;
+  #timer: Timer | null = null;
+  #write: NativeBuffer | null = null;
+  #start = 0;
+  #end = 0;
+  #isWriteBlocked = false;
+  #blocked: HboneStream[] = [];
+  #unopened: { stream: HboneStream; headers: HeaderList }[] = [];
+  #sendWindow = 65_535;
+  #peerStreamWindow = 65_535;
+  #peerMaxFrame = 16_384;
+  #recvWindow: number = limit.CONNECTION_WINDOW;
+  #recvUngranted = 0;
+  #nextStreamId = 1;
+  #lastPeerStreamId = 0;
+  /** Streams above it are refused after our GOAWAY. */
+  #finalStreamId = MAX_WINDOW;
+  /** The rest of a frame that has not arrived whole; DATA never waits here. */
+  #part: Buffer | null = null;
+  #partLength = 0;
+  #prefaceLeft = 0;
+  /** Inside a DATA frame: payload and padding still to come, and for which stream. */
+  #dataLeft = 0;
+  #padLeft = 0;
+  #dataEnds = false;
+  #dataStream: HboneStream | null = null;
+  /** A header block in progress: stream id, its bytes so far, and whether it ends the stream. */
+  #blockStream = 0;
+  #blockEnds = false;
+  #block: Buffer[] = [];
+  #blockLength = 0;
+  #pingSentAtMs = 0;
+  #isDrainPing = false;
+  readonly #decoder = new HpackDecoder();
+  readonly #encoder = new HpackEncoder();
+  readonly #request = new ConnectRequestFields();
+  readonly #response = new ConnectResponseFields();
+  readonly #control = new Budget(500, 100);
+  /** Streams the peer reset before they were answered, or made us reset. */
+  readonly #resets = new Budget(1024, 100);
+
+  constructor(options: TunnelOptions) {
+    this.#reactor = options.reactor;
+    this.#owner = options.owner;
+    this.#context = options.context;
+    this.#peerCheck = options.peerCheck;
+    this.fd = options.fd;
+    this.role = options.context.role;
+    this.#prefaceLeft = this.role === "server" ? PREFACE.length : 0;
+    this.state = options.isConnecting === true ? "connecting" : "handshake";
+    const timeoutMs =
+      this.state === "connecting" ? limit.CONNECT_TIMEOUT_MS : limit.HANDSHAKE_TIMEOUT_MS;
+    this.#timer = this.#reactor.after(timeoutMs, () => this.#onSetupTimeout());
+    this.#reactor.add(this.fd, EPOLLIN | EPOLLOUT | EPOLLET, this);
+    if (this.state === "handshake") this.#tls = this.#context.open(this.fd, this.#peerCheck);
+  }
+
+  /** Whether one more stream may be opened now. */
+  get hasRoomForStream(): boolean {
+    return (
+      this.state !== "closed" &&
+      !this.isGoingAway &&
+      this.streams.size + this.#unopened.length < this.peerMaxStreams
+    );
+  }
+
+  /** Streams open or waiting to be opened. */
+  get streamCount(): number {
+    return this.streams.size + this.#unopened.length;
+  }
+
+  onReady(events: number): void {
+    if (this.state === "connecting") this.#finishConnect(events);
+    if (this.state === "handshake") this.#stepHandshake();
+    if (this.state !== "open") return;
+    if (this.#isWriteBlocked && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0) this.flush();
+    this.#read();
+  }
+
+  onTurn(): void {
+    if (this.state === "open") this.#read();
+  }
+
+  /** Client: sends CONNECT with `headers` and binds `stream` to it. @throws {HboneError} REFUSED when it takes none */
+  openStream(stream: HboneStream, headers: HeaderList): void {
+    if (!this.hasRoomForStream) throw new HboneError("REFUSED", "The tunnel takes no more streams");
+    stream.tunnel = this;
+    if (this.state !== "open" || this.#roomFor(HpackEncoder.maxBytes(headers) + HEADER) < 0)
+      this.#unopened.push({ stream, headers });
+    else this.#sendConnect(stream, headers);
+  }
+
+  /** Server: takes up the request `streamId`; `respond` answers it, now or later. */
+  bind(stream: HboneStream, streamId: number, isEnded: boolean): void {
+    stream.tunnel = this;
+    stream.streamId = streamId;
+    stream.sendWindow = this.#peerStreamWindow;
+    stream.isRemoteEnded = isEnded;
+    this.streams.set(streamId, stream);
+  }
+
+  /** Server: answers a stream's CONNECT. A status other than 200 ends the stream. */
+  respond(stream: HboneStream, status: number, headers: HeaderList): void {
+    const id = stream.streamId;
+    if (stream.tunnel !== this || this.state !== "open") return;
+    stream.isEstablished = true;
+    this.#sendHeaders(id, [[":status", String(status)], ...headers], status !== 200);
+    if (status === 200) return;
+    stream.isLocalEnded = true;
+    if (!stream.isRemoteEnded) this.#sendReset(id, ERROR.NO_ERROR);
+    this.#forget(stream);
+  }
+
+  /** Server: answers a request that gets no stream. */
+  refuse(streamId: number, status: number, isEnded: boolean): void {
+    if (this.state !== "open") return;
+    this.#sendHeaders(streamId, [[":status", String(status)]], true);
+    if (!isEnded) this.#sendReset(streamId, ERROR.NO_ERROR);
+  }
+
+  /**
+   * Hot path. How many payload bytes `stream` may place at `payloadAddress` now; 0 when it must wait
+   * for `onTurn`.
+   */
+  reserve(stream: HboneStream): number {
+    if (this.state !== "open") return 0;
+    if (stream.sendWindow <= 0) return 0; // its WINDOW_UPDATE will wake it
+    const room = WRITE_SIZE - CONTROL_ROOM - HEADER - this.#end;
+    if (room < MIN_DATA_ROOM || this.#sendWindow <= 0) {
+      this.#waitForRoom(stream);
+      return 0;
+    }
+    if (this.#write === null) this.#write = takeWriteBuffer();
+    let size = room < limit.MAX_SEND_FRAME ? room : limit.MAX_SEND_FRAME;
+    if (size > stream.sendWindow) size = stream.sendWindow;
+    if (size > this.#sendWindow) size = this.#sendWindow;
+    return size > this.#peerMaxFrame ? this.#peerMaxFrame : size;
+  }
+
+  /** Hot path. Where the payload reserved last goes. */
+  get payloadAddress(): number {
+    return (this.#write?.address ?? 0) + this.#end + HEADER;
+  }
+
+  /** Hot path. Frames `length` bytes placed at `payloadAddress`. */
+  commit(stream: HboneStream, length: number): void {
+    this.#frameHeader(length, FRAME.DATA, 0, stream.streamId);
+    this.#end += length;
+    stream.sendWindow -= length;
+    this.#sendWindow -= length;
+  }
+
+  /** No more bytes from our side. Forgets the stream when both sides have ended. */
+  endStream(stream: HboneStream): void {
+    if (stream.tunnel !== this || stream.isLocalEnded) return;
+    stream.isLocalEnded = true;
+    if (stream.streamId === 0) return this.#forget(stream);
+    this.#ensureRoom(HEADER);
+    this.#frameHeader(0, FRAME.DATA, FLAG.END_STREAM, stream.streamId);
+    if (stream.isRemoteEnded) this.#forget(stream);
+  }
+
+  /** Ends the stream at once, telling the peer why. */
+  resetStream(stream: HboneStream, code: number): void {
+    if (stream.tunnel !== this) return;
+    if (stream.streamId !== 0 && this.state === "open") this.#sendReset(stream.streamId, code);
+    this.#forget(stream);
+  }
+
+  /** Hot path. `length` bytes of this stream have left us for the application: the peer may send as many more. */
+  consumed(stream: HboneStream, length: number): void {
+    stream.recvUngranted += length;
+    if (stream.recvUngranted < stream.recvWindowSize >> 1 || stream.isRemoteEnded) return;
+    let grant = stream.recvUngranted;
+    if (!stream.recvWasSlow && stream.recvWindowSize < limit.STREAM_WINDOW_MAX) {
+      grant += stream.recvWindowSize;
+      stream.recvWindowSize *= 2;
+    }
+    stream.recvWasSlow = false;
+    stream.recvUngranted = 0;
+    stream.recvWindow += grant;
+    if (stream.tunnel === this) this.#sendWindowUpdate(stream.streamId, grant);
+  }
+
+  /** Hot path: runs once a turn. Writes what waits; wakes the streams that waited for room. */
+  flush(): void {
+    const buffer = this.#write;
+    if (buffer === null || this.#tls === null || this.state !== "open") return;
+    this.#isWriteBlocked = false;
+    while (this.#start < this.#end) {
+      const put = this.#tls.write(buffer.address + this.#start, this.#end - this.#start);
+      if (put > 0) this.#start += put;
+      else if (put === WOULD_BLOCK) {
+        this.#isWriteBlocked = true;
+        break;
+      } else return this.#lost();
+    }
+    if (this.#start === this.#end) {
+      this.#start = 0;
+      this.#end = 0;
+      this.#write = null;
+      giveWriteBuffer(buffer);
+    } else if (this.#start > WRITE_SIZE / 2) {
+      buffer.bytes.copyWithin(0, this.#start, this.#end);
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    if (this.#end < WRITE_SIZE / 2) this.#wakeBlocked();
+  }
+
+  /** Graceful end: no new streams, those running go on; closes when the last has ended. */
+  drain(): void {
+    if (this.state === "closed" || this.isGoingAway) return;
+    if (this.state !== "open") return this.close(new HboneError("CLOSING", "The proxy is closing"));
+    this.isGoingAway = true;
+    this.#sendGoAway(MAX_WINDOW, ERROR.NO_ERROR);
+    this.#isDrainPing = true;
+    this.#sendPing();
+    this.#closeWhenIdle();
+  }
+
+  /** Ends the connection now: GOAWAY if the peer can still read it, every stream told, socket closed. */
+  close(error: HboneError, code: number = ERROR.NO_ERROR): void {
+    if (this.state === "closed") return;
+    if (this.state === "open") {
+      this.#sendGoAway(this.#lastPeerStreamId, code);
+      this.flush();
+    }
+    this.#finish(error);
+  }
+
+  // — setting up —
+
+  #finishConnect(events: number): void {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) return;
+    const errno = socketError(this.fd);
+    if (errno !== 0) return this.#finish(new HboneError("CONNECT", `connect: ${errnoName(errno)}`));
+    this.state = "handshake";
+    this.#timer?.cancel();
+    this.#timer = this.#reactor.after(limit.HANDSHAKE_TIMEOUT_MS, () => this.#onSetupTimeout());
+    this.#tls = this.#context.open(this.fd, this.#peerCheck);
+  }
+
+  #stepHandshake(): void {
+    const tls = this.#tls;
+    if (tls === null) return;
+    try {
+      if (tls.handshake() !== "done") return;
+    } catch (error) {
+      if (!(error instanceof TlsError)) throw error;
+      const code = tls.refusal === null ? "TLS" : "PEER_IDENTITY";
+      return this.#finish(new HboneError(code, `TLS handshake failed: ${error.message}`));
+    }
+    this.state = "open";
+    this.openedAtMs = this.#reactor.nowMs;
+    this.peerUriSans = tls.peerUriSans;
+    this.#timer?.cancel();
+    this.#timer = this.#reactor.after(limit.PING_INTERVAL_MS, () => this.#onPingTimer());
+    this.#sendSettings();
+    this.#owner.onOpen(this);
+    this.#openWaiting();
+  }
+
+  #onSetupTimeout(): void {
+    const error =
+      this.state === "connecting"
+        ? new HboneError(
+            "CONNECT_TIMEOUT",
+            `No TCP connection within ${limit.CONNECT_TIMEOUT_MS} ms`,
+          )
+        : new HboneError("TLS", `No TLS handshake within ${limit.HANDSHAKE_TIMEOUT_MS} ms`);
+    this.#finish(error);
+  }
+
+  #sendSettings(): void {
+    const isClient = this.role === "client";
+    if (isClient) {
+      this.#ensureRoom(PREFACE.length);
+      this.#write?.bytes.set(PREFACE, this.#end);
+      this.#end += PREFACE.length;
+    }
+    const settings: (readonly [number, number])[] = isClient
+      ? [[SETTING.ENABLE_PUSH, 0]]
+      : [[SETTING.MAX_CONCURRENT_STREAMS, limit.MAX_CONCURRENT_STREAMS]];
+    settings.push(
+      [SETTING.INITIAL_WINDOW_SIZE, limit.STREAM_WINDOW_START],
+      [SETTING.MAX_FRAME_SIZE, limit.MAX_FRAME_SIZE],
+      [SETTING.MAX_HEADER_LIST_SIZE, limit.MAX_HEADER_BLOCK],
+    );
+    const o = this.#beginControl(settings.length * 6, FRAME.SETTINGS, 0, 0);
+    settings.forEach(([id, value], i) => {
+      this.#write?.bytes.writeUInt16BE(id, o + i * 6);
+      this.#write?.bytes.writeUInt32BE(value, o + i * 6 + 2);
+    });
+    this.#sendWindowUpdate(0, limit.CONNECTION_WINDOW - 65_535);
+  }
+
+  // — reading —
+
+  /** Hot path: runs per readiness of the socket. */
+  #read(): void {
+    const tls = this.#tls;
+    if (tls === null) return;
+    const scratch = readScratch();
+    let have = this.#restorePart(scratch.bytes);
+    for (let turn = 0; turn < READS_PER_TURN; turn++) {
+      let got = 0;
+      let result = 0;
+      let isDrained = false;
+      while (have + got < READ_SIZE - 16_384) {
+        result = tls.read(scratch.address + have + got, READ_SIZE - have - got);
+        if (result <= 0) break;
+        got += result;
+        if (got < SURELY_DRAINED && !tls.hasPending()) {
+          isDrained = true;
+          break;
+        }
+      }
+      if (got > 0) {
+        const end = have + got;
+        const used = this.#parse(scratch.bytes, end);
+        if (this.state !== "open") return;
+        have = end - used;
+        if (have > 0) scratch.bytes.copyWithin(0, used, end);
+      }
+      if (isDrained || result === WOULD_BLOCK) return this.#keepPart(scratch.bytes, have);
+      if (result < 0) return this.#lost();
+    }
+    this.#keepPart(scratch.bytes, have);
+    this.#reactor.again(this);
+  }
+
+  #restorePart(into: Buffer): number {
+    const length = this.#partLength;
+    if (length > 0) this.#part?.copy(into, 0, 0, length);
+    this.#part = null;
+    this.#partLength = 0;
+    return length;
+  }
+
+  #keepPart(from: Buffer, length: number): void {
+    this.#partLength = length;
+    if (length > 0) this.#part = Buffer.from(from.subarray(0, length));
+  }
+
+  /** Hot path. Handles every whole frame, and DATA as far as it has come. Returns the bytes used. */
+  #parse(b: Buffer, end: number): number {
+    let o = 0;
+    if (this.#prefaceLeft > 0) {
+      if (end < PREFACE.length) return 0;
+      if (b.compare(PREFACE, 0, PREFACE.length, 0, PREFACE.length) !== 0) {
+        this.#fail(ERROR.PROTOCOL_ERROR, "no HTTP/2 preface");
+        return 0;
+      }
+      this.#prefaceLeft = 0;
+      o = PREFACE.length;
+    }
+    for (;;) {
+      if (this.#dataLeft > 0 || this.#padLeft > 0) {
+        o = this.#continueData(b, o, end);
+        if (this.#dataLeft > 0 || this.#padLeft > 0 || this.state !== "open") return o;
+      }
+      if (end - o < HEADER) return o;
+      const length = ((b[o] ?? 0) << 16) | ((b[o + 1] ?? 0) << 8) | (b[o + 2] ?? 0);
+      const type = b[o + 3] ?? 0;
+      const flags = b[o + 4] ?? 0;
+      const id =
+        (((b[o + 5] ?? 0) & 0x7f) << 24) |
+        ((b[o + 6] ?? 0) << 16) |
+        ((b[o + 7] ?? 0) << 8) |
+        (b[o + 8] ?? 0);
+      if (this.#blockStream !== 0 && (type !== FRAME.CONTINUATION || id !== this.#blockStream)) {
+        this.#fail(ERROR.PROTOCOL_ERROR, "a header block was interrupted");
+        return o;
+      }
+      if (type === FRAME.DATA) {
+        const padded = (flags & FLAG.PADDED) !== 0 ? 1 : 0;
+        if (end - o < HEADER + padded) return o;
+        if (!this.#beginData(length, flags, id, padded === 1 ? (b[o + HEADER] ?? 0) : -1)) return o;
+        o += HEADER + padded;
+        if (this.#dataLeft === 0 && this.#padLeft === 0) this.#finishData();
+        continue;
+      }
+      if (!this.#isAcceptable(type, length)) return o;
+      if (end - o - HEADER < length) return o;
+      this.#onFrame(type, flags, id, b, o + HEADER, length);
+      if (this.state !== "open") return o;
+      o += HEADER + length;
+    }
+  }
+
+  #isAcceptable(type: number, length: number): boolean {
+    const isHeaders = type === FRAME.HEADERS || type === FRAME.CONTINUATION;
+    if (length <= (isHeaders ? limit.MAX_HEADER_BLOCK : limit.MAX_CONTROL_FRAME)) return true;
+    this.#fail(
+      isHeaders ? ERROR.ENHANCE_YOUR_CALM : ERROR.FRAME_SIZE_ERROR,
+      `a frame of type ${type} with ${length} bytes`,
+    );
+    return false;
+  }
+
+  /** Hot path. Checks a DATA header against state and windows; `false` when the connection has ended. */
+  #beginData(length: number, flags: number, id: number, pad: number): boolean {
+    if (id === 0 || length > limit.MAX_FRAME_SIZE || pad >= length) {
+      this.#fail(ERROR.PROTOCOL_ERROR, "a malformed DATA frame");
+      return false;
+    }
+    this.#recvWindow -= length;
+    if (this.#recvWindow < 0) {
+      this.#fail(ERROR.FLOW_CONTROL_ERROR, "more DATA than the connection window allows");
+      return false;
+    }
+    const stream = this.streams.get(id) ?? null;
+    const isEnd = (flags & FLAG.END_STREAM) !== 0;
+    if (length === 0 && !isEnd && !this.#spend(this.#control, "empty DATA frames")) return false;
+    if (stream === null || stream.isRemoteEnded) {
+      if (!this.#tolerateClosed(id, stream)) return false;
+      this.#dataStream = null;
+    } else {
+      stream.recvWindow -= length;
+      if (stream.recvWindow < 0) {
+        this.#resetByPeerFault(stream, ERROR.FLOW_CONTROL_ERROR);
+        this.#dataStream = null;
+      } else {
+        this.#dataStream = stream;
+        if (pad >= 0) stream.recvUngranted += pad + 1; // padding is consumed by definition
+      }
+    }
+    this.#dataLeft = pad >= 0 ? length - 1 - pad : length;
+    this.#padLeft = pad >= 0 ? pad : 0;
+    this.#dataEnds = isEnd;
+    this.#recvUngranted += length;
+    this.grantConnectionWindowIfDue();
+    return true;
+  }
+
+  /** Hot path. */
+  #continueData(b: Buffer, offset: number, end: number): number {
+    let o = offset;
+    if (this.#dataLeft > 0) {
+      const length = Math.min(this.#dataLeft, end - o);
+      if (length > 0) {
+        this.#dataStream?.onData(o, length);
+        this.#dataLeft -= length;
+        o += length;
+      }
+    }
+    if (this.#dataLeft === 0 && this.#padLeft > 0) {
+      const length = Math.min(this.#padLeft, end - o);
+      this.#padLeft -= length;
+      o += length;
+    }
+    if (this.#dataLeft === 0 && this.#padLeft === 0) this.#finishData();
+    return o;
+  }
+
+  #finishData(): void {
+    const stream = this.#dataStream;
+    this.#dataStream = null;
+    if (!this.#dataEnds) return;
+    this.#dataEnds = false;
+    if (stream !== null) this.#endRemote(stream);
+  }
+
+  #endRemote(stream: HboneStream): void {
+    if (stream.isRemoteEnded) return;
+    stream.isRemoteEnded = true;
+    const isOver = stream.isLocalEnded;
+    stream.onEnd();
+    if (isOver) this.#forget(stream);
+  }
+
+  /** After backlog went: a grant that was held up is due again. */
+  grantConnectionWindowIfDue(): void {
+    if (
+      this.backlog < limit.CONNECTION_BACKLOG_MAX &&
+      this.#recvUngranted >= limit.CONNECTION_WINDOW / 4
+    )
+      this.#grantConnectionWindow();
+  }
+
+  #grantConnectionWindow(): void {
+    if (this.state !== "open") return;
+    this.#recvWindow += this.#recvUngranted;
+    this.#sendWindowUpdate(0, this.#recvUngranted);
+    this.#recvUngranted = 0;
+  }
+
+  // — control frames —
+
+  #onFrame(type: number, flags: number, id: number, b: Buffer, o: number, length: number): void {
+    switch (type) {
+      case FRAME.HEADERS:
+        return this.#onHeaders(flags, id, b, o, length);
+      case FRAME.CONTINUATION:
+        return this.#onContinuation(flags, b, o, length);
+      case FRAME.RST_STREAM:
+        return this.#onReset(id, b, o, length);
+      case FRAME.SETTINGS:
+        return this.#onSettings(flags, id, b, o, length);
+      case FRAME.PING:
+        return this.#onPing(flags, id, b, o, length);
+      case FRAME.GOAWAY:
+        return this.#onGoAway(id, b, o, length);
+      case FRAME.WINDOW_UPDATE:
+        return this.#onWindowUpdate(id, b, o, length);
+      case FRAME.PUSH_PROMISE:
+        return this.#fail(ERROR.PROTOCOL_ERROR, "PUSH_PROMISE");
+      case FRAME.PRIORITY:
+        if (id === 0) return this.#fail(ERROR.PROTOCOL_ERROR, "PRIORITY on stream 0");
+        if (length !== 5) return this.#fail(ERROR.FRAME_SIZE_ERROR, "PRIORITY");
+        this.#spend(this.#control, "PRIORITY frames");
+        return;
+      default: // unknown types are ignored (RFC 9113 §4.1), at a price
+        this.#spend(this.#control, "unknown frames");
+    }
+  }
+
+  #onHeaders(flags: number, id: number, b: Buffer, at: number, total: number): void {
+    let o = at;
+    let length = total;
+    if (id === 0 || (id & 1) === 0)
+      return this.#fail(ERROR.PROTOCOL_ERROR, `HEADERS on stream ${id}`);
+    if ((flags & FLAG.PADDED) !== 0) {
+      const pad = b[o] ?? 0;
+      if (length < 1 || pad > length - 1)
+        return this.#fail(ERROR.PROTOCOL_ERROR, "HEADERS padding");
+      o++;
+      length -= 1 + pad;
+    }
+    if ((flags & FLAG.PRIORITY) !== 0) {
+      if (length < 5) return this.#fail(ERROR.FRAME_SIZE_ERROR, "HEADERS priority");
+      o += 5;
+      length -= 5;
+    }
+    this.#blockStream = id;
+    this.#blockEnds = (flags & FLAG.END_STREAM) !== 0;
+    if ((flags & FLAG.END_HEADERS) !== 0) return this.#onHeaderBlock(b, o, o + length);
+    this.#block.push(Buffer.from(b.subarray(o, o + length)));
+    this.#blockLength = length;
+  }
+
+  #onContinuation(flags: number, b: Buffer, o: number, length: number): void {
+    if (this.#blockStream === 0)
+      return this.#fail(ERROR.PROTOCOL_ERROR, "CONTINUATION without HEADERS");
+    this.#blockLength += length;
+    if (this.#blockLength > limit.MAX_HEADER_BLOCK || this.#block.length > limit.MAX_CONTINUATIONS)
+      return this.#fail(ERROR.ENHANCE_YOUR_CALM, "a header block that does not end");
+    this.#block.push(Buffer.from(b.subarray(o, o + length)));
+    if ((flags & FLAG.END_HEADERS) === 0) return;
+    const block = Buffer.concat(this.#block);
+    this.#onHeaderBlock(block, 0, block.length);
+  }
+
+  #onHeaderBlock(b: Buffer, start: number, end: number): void {
+    const id = this.#blockStream;
+    const isEnd = this.#blockEnds;
+    this.#blockStream = 0;
+    this.#block.length = 0;
+    this.#blockLength = 0;
+    const fields = this.role === "server" ? this.#request : this.#response;
+    fields.reset();
+    try {
+      this.#decoder.decode(b, start, end, HEADER_LIMITS, fields.onHeader);
+    } catch (error) {
+      if (!(error instanceof HpackError)) throw error;
+      const code =
+        error.code === "LIST_TOO_LARGE" ? ERROR.ENHANCE_YOUR_CALM : ERROR.COMPRESSION_ERROR;
+      return this.#fail(code, error.message);
+    }
+    const stream = this.streams.get(id);
+    if (stream !== undefined && (this.role === "server" || stream.isEstablished))
+      return this.#onTrailers(stream, isEnd);
+    if (this.role === "server") this.#onRequest(id, isEnd);
+    else this.#onResponse(id, stream, isEnd);
+  }
+
+  /** Trailers carry nothing here; they end the stream, and headers that do not are an error of the stream. */
+  #onTrailers(stream: HboneStream, isEnd: boolean): void {
+    if (isEnd) this.#endRemote(stream);
+    else this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR);
+  }
+
+  #onRequest(id: number, isEnd: boolean): void {
+    if (id <= this.#lastPeerStreamId) {
+      this.#tolerateClosed(id, null);
+      return;
+    }
+    this.#lastPeerStreamId = id;
+    const request = this.#request;
+    const isRefused = id > this.#finalStreamId || this.streams.size >= limit.MAX_CONCURRENT_STREAMS;
+    if (isRefused || request.kind === "malformed") {
+      if (!this.#spend(this.#resets, "malformed or excess streams")) return;
+      return this.#sendReset(id, isRefused ? ERROR.REFUSED_STREAM : ERROR.PROTOCOL_ERROR);
+    }
+    this.#owner.onConnect(this, id, request, isEnd);
+  }
+
+  #onResponse(id: number, stream: HboneStream | undefined, isEnd: boolean): void {
+    if (stream === undefined) {
+      this.#tolerateClosed(id, null);
+      return;
+    }
+    const { status } = this.#response;
+    if (status === null) return this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR);
+    if (status >= 100 && status < 200) return;
+    stream.isEstablished = true;
+    if (status === 200) {
+      stream.onResponse(200);
+      if (isEnd) this.#endRemote(stream);
+      return;
+    }
+    if (!isEnd) this.#sendReset(id, ERROR.CANCEL);
+    else if (!stream.isLocalEnded) this.#sendReset(id, ERROR.NO_ERROR);
+    this.#forget(stream);
+    stream.deniedBy = this.#response.deniedBy;
+    stream.onResponse(status);
+  }
+
+  #onReset(id: number, b: Buffer, o: number, length: number): void {
+    if (length !== 4) return this.#fail(ERROR.FRAME_SIZE_ERROR, "RST_STREAM");
+    if (id === 0 || this.#isIdle(id))
+      return this.#fail(ERROR.PROTOCOL_ERROR, "RST_STREAM of an idle stream");
+    const stream = this.streams.get(id);
+    const isEarly = stream === undefined || !stream.isEstablished;
+    if (this.role === "server" && isEarly && !this.#spend(this.#resets, "reset streams")) return;
+    if (stream === undefined) return;
+    const code = b.readUInt32BE(o);
+    this.#forget(stream);
+    stream.onReset(
+      code,
+      code === ERROR.REFUSED_STREAM ? new HboneError("REFUSED", "Refused by the peer") : null,
+    );
+  }
+
+  #onSettings(flags: number, id: number, b: Buffer, at: number, length: number): void {
+    if (id !== 0) return this.#fail(ERROR.PROTOCOL_ERROR, "SETTINGS on a stream");
+    if ((flags & FLAG.ACK) !== 0) {
+      if (length !== 0) this.#fail(ERROR.FRAME_SIZE_ERROR, "SETTINGS ACK with content");
+      return;
+    }
+    if (length % 6 !== 0) return this.#fail(ERROR.FRAME_SIZE_ERROR, "SETTINGS");
+    if (!this.#spend(this.#control, "SETTINGS frames")) return;
+    for (let o = at; o < at + length; o += 6) {
+      this.#onSetting(b.readUInt16BE(o), b.readUInt32BE(o + 2));
+      if (this.state !== "open") return;
+    }
+    this.#beginControl(0, FRAME.SETTINGS, FLAG.ACK, 0);
+    this.#openWaiting();
+  }
+
+  #onSetting(id: number, value: number): void {
+    switch (id) {
+      case SETTING.HEADER_TABLE_SIZE:
+        return this.#encoder.setMaxTableSize(value);
+      case SETTING.ENABLE_PUSH:
+        if (value > 1) this.#fail(ERROR.PROTOCOL_ERROR, "ENABLE_PUSH");
+        return;
+      case SETTING.MAX_CONCURRENT_STREAMS:
+        this.peerMaxStreams = value;
+        return;
+      case SETTING.MAX_FRAME_SIZE:
+        if (value < 16_384 || value > 16_777_215)
+          return this.#fail(ERROR.PROTOCOL_ERROR, "MAX_FRAME_SIZE");
+        this.#peerMaxFrame = value;
+        return;
+      case SETTING.INITIAL_WINDOW_SIZE: {
+        if (value > MAX_WINDOW) return this.#fail(ERROR.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE");
+        const change = value - this.#peerStreamWindow;
+        this.#peerStreamWindow = value;
+        for (const stream of this.streams.values()) {
+          stream.sendWindow += change;
+          if (stream.sendWindow > MAX_WINDOW)
+            return this.#fail(ERROR.FLOW_CONTROL_ERROR, "a stream window");
+          if (change > 0) this.#reactor.again(stream);
+        }
+      }
+    }
+  }
+
+  #onPing(flags: number, id: number, b: Buffer, o: number, length: number): void {
+    if (id !== 0) return this.#fail(ERROR.PROTOCOL_ERROR, "PING on a stream");
+    if (length !== 8) return this.#fail(ERROR.FRAME_SIZE_ERROR, "PING");
+    if ((flags & FLAG.ACK) !== 0) return this.#onPong();
+    if (!this.#spend(this.#control, "PING frames")) return;
+    const at = this.#beginControl(8, FRAME.PING, FLAG.ACK, 0);
+    b.copy(this.#write?.bytes ?? b, at, o, o + 8);
+  }
+
+  #onPong(): void {
+    this.#pingSentAtMs = 0;
+    if (!this.#isDrainPing) return;
+    this.#isDrainPing = false;
+    this.#finalStreamId = this.#lastPeerStreamId;
+    this.#sendGoAway(this.#finalStreamId, ERROR.NO_ERROR);
+    this.#closeWhenIdle();
+  }
+
+  #onGoAway(id: number, b: Buffer, o: number, length: number): void {
+    if (id !== 0) return this.#fail(ERROR.PROTOCOL_ERROR, "GOAWAY on a stream");
+    if (length < 8) return this.#fail(ERROR.FRAME_SIZE_ERROR, "GOAWAY");
+    const last = b.readUInt32BE(o) & MAX_WINDOW;
+    const code = b.readUInt32BE(o + 4);
+    const wasGoingAway = this.isGoingAway;
+    this.isGoingAway = true;
+    if (!wasGoingAway) this.#owner.onGoAway(this);
+    if (this.role === "client") {
+      const reason = `The peer is going away (${h2ErrorName(code)})`;
+      for (const { stream } of this.#unopened.splice(0)) this.#abandon(stream, reason);
+      for (const stream of [...this.streams.values()])
+        if (stream.streamId > last) this.#abandon(stream, reason);
+    }
+    this.#closeWhenIdle();
+  }
+
+  #abandon(stream: HboneStream, reason: string): void {
+    this.#forget(stream);
+    stream.onReset(ERROR.REFUSED_STREAM, new HboneError("REFUSED", reason));
+  }
+
+  #onWindowUpdate(id: number, b: Buffer, o: number, length: number): void {
+    if (length !== 4) return this.#fail(ERROR.FRAME_SIZE_ERROR, "WINDOW_UPDATE");
+    const increment = b.readUInt32BE(o) & MAX_WINDOW;
+    if (id === 0) {
+      this.#sendWindow += increment;
+      if (increment === 0 || this.#sendWindow > MAX_WINDOW)
+        return this.#fail(ERROR.FLOW_CONTROL_ERROR, "the connection window");
+      return this.#wakeBlocked();
+    }
+    const stream = this.streams.get(id);
+    if (stream === undefined) {
+      if (this.#isIdle(id)) this.#fail(ERROR.PROTOCOL_ERROR, "WINDOW_UPDATE of an idle stream");
+      return;
+    }
+    const wasStalled = stream.sendWindow <= 0;
+    stream.sendWindow += increment;
+    if (increment === 0 || stream.sendWindow > MAX_WINDOW)
+      return this.#resetByPeerFault(
+        stream,
+        increment === 0 ? ERROR.PROTOCOL_ERROR : ERROR.FLOW_CONTROL_ERROR,
+      );
+    if (wasStalled) this.#reactor.again(stream);
+  }
+
+  /** A frame for a stream that has ended is weather if we may have ended it, else the peer's fault. */
+  #tolerateClosed(id: number, stream: HboneStream | null): boolean {
+    if (stream !== null) {
+      this.#resetByPeerFault(stream, ERROR.STREAM_CLOSED);
+      return this.state === "open";
+    }
+    if (!this.#isIdle(id)) return true;
+    this.#fail(ERROR.PROTOCOL_ERROR, `a frame on idle stream ${id}`);
+    return false;
+  }
+
+  #isIdle(id: number): boolean {
+    return this.role === "server" ? id > this.#lastPeerStreamId : id >= this.#nextStreamId;
+  }
+
+  #resetByPeerFault(stream: HboneStream, code: number): void {
+    if (!this.#spend(this.#resets, "stream errors")) return;
+    this.#sendReset(stream.streamId, code);
+    this.#forget(stream);
+    stream.onReset(code, new HboneError("HTTP2", `The peer broke HTTP/2: ${h2ErrorName(code)}`));
+  }
+
+  /** Takes one from the budget; a peer that has none left loses the connection. */
+  #spend(budget: Budget, what: string): boolean {
+    if (budget.spend(this.#reactor.nowMs)) return true;
+    this.#fail(ERROR.ENHANCE_YOUR_CALM, `too many ${what}`);
+    return false;
+  }
+
+  // — writing —
+
+  #sendConnect(stream: HboneStream, headers: HeaderList): void {
+    stream.streamId = this.#nextStreamId;
+    this.#nextStreamId += 2;
+    stream.sendWindow = this.#peerStreamWindow;
+    this.streams.set(stream.streamId, stream);
+    this.#sendHeaders(stream.streamId, headers, false);
+    if (this.#nextStreamId > MAX_WINDOW - 2) this.isGoingAway = true; // ids are used up
+  }
+
+  #sendHeaders(id: number, headers: HeaderList, isEnd: boolean): void {
+    this.#ensureRoom(HEADER + HpackEncoder.maxBytes(headers));
+    const w = this.#write;
+    if (w === null) return;
+    const from = this.#end + HEADER;
+    const to = this.#encoder.encode(headers, w.bytes, from);
+    this.#frameHeader(
+      to - from,
+      FRAME.HEADERS,
+      FLAG.END_HEADERS | (isEnd ? FLAG.END_STREAM : 0),
+      id,
+    );
+    this.#end = to;
+  }
+
+  #sendReset(id: number, code: number): void {
+    const o = this.#beginControl(4, FRAME.RST_STREAM, 0, id);
+    this.#write?.bytes.writeUInt32BE(code, o);
+  }
+
+  #sendWindowUpdate(id: number, increment: number): void {
+    const o = this.#beginControl(4, FRAME.WINDOW_UPDATE, 0, id);
+    this.#write?.bytes.writeUInt32BE(increment, o);
+  }
+
+  #sendGoAway(lastId: number, code: number): void {
+    const o = this.#beginControl(8, FRAME.GOAWAY, 0, 0);
+    this.#write?.bytes.writeUInt32BE(lastId, o);
+    this.#write?.bytes.writeUInt32BE(code, o + 4);
+  }
+
+  #sendPing(): void {
+    const o = this.#beginControl(8, FRAME.PING, 0, 0);
+    this.#write?.bytes.writeDoubleBE(this.#reactor.nowMs, o);
+    this.#pingSentAtMs = this.#reactor.nowMs;
+  }
+
+  /** Room for a control frame and its header; returns the offset of its payload. */
+  #beginControl(length: number, type: number, flags: number, id: number): number {
+    this.#ensureRoom(HEADER + length);
+    const o = this.#end + HEADER;
+    this.#frameHeader(length, type, flags, id);
+    this.#end = o + length;
+    return o;
+  }
+
+  /** Hot path. Writes nine bytes at `#end`, moves `#end` behind them, and asks for a flush. */
+  #frameHeader(length: number, type: number, flags: number, id: number): void {
+    const w = this.#write?.bytes;
+    if (w === undefined) return;
+    const o = this.#end;
+    w[o] = length >> 16;
+    w[o + 1] = length >> 8;
+    w[o + 2] = length;
+    w[o + 3] = type;
+    w[o + 4] = flags;
+    w[o + 5] = id >> 24;
+    w[o + 6] = id >> 16;
+    w[o + 7] = id >> 8;
+    w[o + 8] = id;
+    this.#end = o + HEADER;
+    this.#reactor.flushLater(this);
+  }
+
+  #roomFor(bytes: number): number {
+    return WRITE_SIZE - this.#end - bytes;
+  }
+
+  /** Control frames always fit: DATA leaves them room, and a peer that never reads is cut off. */
+  #ensureRoom(bytes: number): void {
+    this.#write ??= takeWriteBuffer();
+    if (this.#roomFor(bytes) >= 0) return;
+    this.flush();
+    this.#write ??= takeWriteBuffer();
+    if (this.#roomFor(bytes) >= 0) return;
+    this.#finish(new HboneError("HTTP2", "The peer does not read, and makes us answer"));
+    this.#write = takeWriteBuffer(); // the caller still writes into it once; nothing is sent
+    this.#start = 0;
+    this.#end = 0;
+  }
+
+  #waitForRoom(stream: HboneStream): void {
+    this.#reactor.flushLater(this);
+    if (stream.isBlocked) return;
+    stream.isBlocked = true;
+    this.#blocked.push(stream);
+  }
+
+  #wakeBlocked(): void {
+    if (this.#unopened.length > 0) this.#openWaiting();
+    if (this.#blocked.length === 0 || this.#sendWindow <= 0) return;
+    const woken = this.#blocked;
+    this.#blocked = [];
+    for (const stream of woken) {
+      stream.isBlocked = false;
+      this.#reactor.again(stream);
+    }
+  }
+
+  #openWaiting(): void {
+    while (
+      this.#unopened.length > 0 &&
+      this.streams.size < this.peerMaxStreams &&
+      this.state === "open"
+    ) {
+      const next = this.#unopened[0];
+      if (next === undefined || this.#roomFor(HpackEncoder.maxBytes(next.headers) + HEADER) < 0)
+        return;
+      this.#unopened.shift();
+      if (next.stream.tunnel === this) this.#sendConnect(next.stream, next.headers);
+    }
+  }
+
+  // — ending —
+
+  #onPingTimer(): void {
+    const now = this.#reactor.nowMs;
+    if (this.#pingSentAtMs === 0) this.#sendPing();
+    else if (now - this.#pingSentAtMs >= limit.PING_TIMEOUT_MS)
+      return this.close(
+        new HboneError("PING_TIMEOUT", `No PING answer within ${limit.PING_TIMEOUT_MS} ms`),
+      );
+    this.#timer = this.#reactor.after(limit.PING_INTERVAL_MS, () => this.#onPingTimer());
+  }
+
+  /** The stream is no longer ours to serve; its owner may still hold the object. */
+  #forget(stream: HboneStream): void {
+    this.streams.delete(stream.streamId);
+    stream.tunnel = null;
+    if (stream === this.#dataStream) this.#dataStream = null;
+    if (this.isGoingAway) this.#closeWhenIdle();
+  }
+
+  #closeWhenIdle(): void {
+    if (this.streams.size > 0 || this.#unopened.length > 0 || this.#isDrainPing) return;
+    if (this.state === "open")
+      this.#reactor.again({ isQueued: false, onTurn: () => this.#closeIfStillIdle() });
+  }
+
+  #closeIfStillIdle(): void {
+    if (this.streams.size === 0 && this.#unopened.length === 0)
+      this.close(new HboneError("CLOSING", "The tunnel has no streams left"));
+  }
+
+  #fail(code: number, what: string): void {
+    this.close(
+      new HboneError("HTTP2", `The peer broke HTTP/2: ${what} (${h2ErrorName(code)})`),
+      code,
+    );
+  }
+
+  #lost(): void {
+    const reason = this.#tls?.refusal ?? "closed by peer";
+    this.#finish(new HboneError("PEER_CLOSED", `The tunnel was lost: ${reason}`));
+  }
+
+  #finish(error: HboneError): void {
+    if (this.state === "closed") return;
+    const wasOpen = this.state === "open";
+    this.state = "closed";
+    this.#timer?.cancel();
+    if (this.#tls !== null) {
+      if (wasOpen) this.#tls.shutdown();
+      this.#tls[Symbol.dispose]();
+      this.#tls = null;
+    }
+    this.#reactor.forget(this.fd);
+    raw.close(this.fd);
+    if (this.#write !== null) giveWriteBuffer(this.#write);
+    this.#write = null;
+    this.#part = null;
+    this.#blocked.length = 0;
+    const streams = [...this.streams.values(), ...this.#unopened.map((u) => u.stream)];
+    this.streams.clear();
+    this.#unopened.length = 0;
+    for (const stream of streams) {
+      stream.tunnel = null;
+      stream.onReset(ERROR.CANCEL, error);
+    }
+    this.#owner.onClosed(this, error);
+  }
+}
+
+const HEADER_LIMITS = { maxListBytes: limit.MAX_HEADER_BLOCK } as const;

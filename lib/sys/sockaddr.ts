@@ -1,0 +1,70 @@
+// struct sockaddr_in and sockaddr_in6 ⇄ SocketAddr.
+//   in:  family u16 · port u16 BE · addr 4 · zero 8
+//   in6: family u16 · port u16 BE · flowinfo u32 · addr 16 · scope u32
+import { ipFromBytes, ipToBytes, isIpv6, type Ip, type SocketAddr } from "../net/ip.ts";
+import { nativeBuffer } from "./memory.ts";
+
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCKADDR_MAX = 28;
+
+/** One sockaddr of this thread, overwritten by the next use. */
+const scratch = nativeBuffer(SOCKADDR_MAX + 4);
+export const scratchAddress: number = scratch.address;
+/** The socklen_t that follows the sockaddr in the scratch memory. */
+export const scratchLengthAddress: number = scratch.address + SOCKADDR_MAX;
+
+export function familyOf(ip: Ip): typeof AF_INET | typeof AF_INET6 {
+  return isIpv6(ip) ? AF_INET6 : AF_INET;
+}
+
+/** Writes the address into the scratch memory and returns its length in bytes. */
+export function encodeSockaddr(addr: SocketAddr, family: number = familyOf(addr.ip)): number {
+  const b = scratch.bytes;
+  b.writeUInt16LE(family, 0);
+  b.writeUInt16BE(addr.port, 2);
+  if (family === AF_INET) {
+    writeIpv4(addr.ip, b, 4);
+    b.fill(0, 8, 16);
+    return 16;
+  }
+  b.fill(0, 4, 28);
+  if (isIpv6(addr.ip)) b.set(ipToBytes(addr.ip), 8);
+  else {
+    b[18] = 0xff; // ::ffff:a.b.c.d, for a dual-stack socket
+    b[19] = 0xff;
+    writeIpv4(addr.ip, b, 20);
+  }
+  return 28;
+}
+
+/** Sets the length field before a call that fills the scratch memory. */
+export function armScratch(): void {
+  scratch.bytes.writeUInt32LE(SOCKADDR_MAX, SOCKADDR_MAX);
+}
+
+/** Reads what the kernel left in the scratch memory; IPv4-mapped addresses become IPv4. */
+export function decodeSockaddr(): SocketAddr {
+  const b = scratch.bytes;
+  const port = b.readUInt16BE(2);
+  const family = b.readUInt16LE(0);
+  if (family === AF_INET) return { ip: ipv4At(b, 4), port };
+  return { ip: ipFromBytes(b.subarray(8, 24)), port };
+}
+
+function ipv4At(b: Buffer, o: number): Ip {
+  return ipFromBytes(b.subarray(o, o + 4));
+}
+
+function writeIpv4(ip: Ip, b: Buffer, offset: number): void {
+  let value = 0;
+  let o = offset;
+  for (let i = 0; i < ip.length; i++) {
+    const c = ip.charCodeAt(i);
+    if (c === 46) {
+      b[o++] = value;
+      value = 0;
+    } else value = value * 10 + (c - 48);
+  }
+  b[o] = value;
+}

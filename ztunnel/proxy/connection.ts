@@ -1,0 +1,182 @@
+// One application connection as the mesh accounts for it: who, to whom, how, and how it ended.
+// The byte movers (splice.ts, tcp-splice.ts) own sockets; this owns the telling.
+import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
+import type { Service } from "#lib/model/service.ts";
+import type { ConnectionView, PeerView, Reason, TunnelView } from "#lib/model/tunnel.ts";
+import type { Workload } from "#lib/model/workload.ts";
+import { identityOf } from "#lib/model/workload.ts";
+import type { Series } from "./traffic-labels.ts";
+
+/** What the access log prints in `response_flags`. */
+export type ResponseFlag =
+  | "-"
+  | "DENY"
+  | "CONNECT"
+  | "NETWORK_POLICY"
+  | "TLS_FAILURE"
+  | "H2_HANDSHAKE_FAILURE"
+  | "IDENTITY_ERROR"
+  | "CERT_REVOKED";
+
+/** Why a connection ended other than by both sides finishing. */
+export interface Failure {
+  readonly flag: ResponseFlag;
+  readonly reason: Reason;
+  /** The sentence the access log prints as `error`. */
+  readonly detail: string;
+  /** `namespace/name` of the policy that denied. */
+  readonly policy?: string;
+}
+
+/** Bytes moved so far, from the view of the local workload. Kept by the mover, read when asked. */
+export interface ByteCounts {
+  /** Local workload → peer. */
+  readonly bytesSent: number;
+  /** Peer → local workload. */
+  readonly bytesReceived: number;
+}
+
+export interface ConnectionInit {
+  readonly direction: "inbound" | "outbound";
+  readonly protocol: "HBONE" | "TCP";
+  readonly source: SocketAddr;
+  readonly sourceWorkload: Workload | null;
+  /** From mutual TLS. */
+  readonly sourceIdentity: string | null;
+  /** What is dialled (outbound), this pod's HBONE port (HBONE in), the original destination (plaintext in). */
+  readonly destination: SocketAddr;
+  /** What the application dialled, or the authority of the CONNECT. */
+  readonly original: string;
+  readonly destinationWorkload: Workload | null;
+  readonly destinationIdentity: string | null;
+  readonly service: Service | null;
+  readonly via: TunnelView["via"];
+  readonly openedAtMs: number;
+  readonly series: Series;
+}
+
+let lastId = 0;
+
+/** Fields in one order in every instance; strings that are only printed are made when printed. */
+export class Connection {
+  readonly id: number = ++lastId;
+  readonly init: ConnectionInit;
+  /** The ALLOW policy that let it in, as `namespace/name`. */
+  policy: string | null = null;
+  verdict: "allowed" | "denied" | "pending" = "pending";
+  bytes: ByteCounts | null = null;
+  /** Bytes already in the series. */
+  countedSent = 0;
+  countedReceived = 0;
+  /** At the last look, for rates. */
+  seenAtMs = 0;
+  seenSent = 0;
+  seenReceived = 0;
+
+  constructor(init: ConnectionInit) {
+    this.init = init;
+  }
+
+  /** Adds what moved since the last time to the series (which counts client → server as received). */
+  count(): void {
+    const { bytes } = this;
+    if (bytes === null) return;
+    const sent = bytes.bytesSent - this.countedSent;
+    const received = bytes.bytesReceived - this.countedReceived;
+    const { series, direction } = this.init;
+    series.received += direction === "outbound" ? sent : received;
+    series.sent += direction === "outbound" ? received : sent;
+    this.countedSent = bytes.bytesSent;
+    this.countedReceived = bytes.bytesReceived;
+  }
+
+  /** The line of Istio's config dump. */
+  view(): ConnectionView {
+    const { init } = this;
+    return {
+      src: formatSocketAddr(init.source),
+      originalDst: init.direction === "outbound" ? init.original : null,
+      actualDst: formatSocketAddr(init.destination),
+      protocol: init.protocol,
+    };
+  }
+
+  /** The item of `/ambit/tunnels`. @param tunnel the HBONE connection's id and streams, null for plaintext */
+  tunnelView(
+    node: string,
+    nowMs: number,
+    tunnel: { id: string; streams: number } | null,
+  ): TunnelView {
+    const { init } = this;
+    const sent = this.bytes?.bytesSent ?? 0;
+    const received = this.bytes?.bytesReceived ?? 0;
+    const seconds = Math.max(0.001, (nowMs - (this.seenAtMs || init.openedAtMs)) / 1000);
+    const view: TunnelView = {
+      id: `${node}-${init.direction === "outbound" ? "o" : "i"}${this.id}`,
+      node,
+      direction: init.direction,
+      protocol: init.protocol,
+      via: init.via,
+      source: this.sourceView(),
+      destination: this.destinationView(),
+      security: init.protocol === "HBONE" ? "mutual_tls" : "plaintext",
+      tunnel: tunnel?.id ?? null,
+      streams: tunnel?.streams ?? 0,
+      openedAt: new Date(init.openedAtMs).toISOString(),
+      rx: { bytes: received, rate: Math.max(0, (received - this.seenReceived) / seconds) },
+      tx: { bytes: sent, rate: Math.max(0, (sent - this.seenSent) / seconds) },
+      verdict: this.verdict,
+      policy: splitPolicy(this.policy),
+    };
+    this.seenAtMs = nowMs;
+    this.seenSent = sent;
+    this.seenReceived = received;
+    return view;
+  }
+
+  sourceView(): PeerView {
+    const { source, sourceWorkload, sourceIdentity } = this.init;
+    return peerView(source, sourceWorkload, sourceIdentity, null);
+  }
+
+  destinationView(): PeerView {
+    const { init } = this;
+    const shown = init.protocol === "HBONE" ? init.original : formatSocketAddr(init.destination);
+    return {
+      ...peerView(
+        init.destination,
+        init.destinationWorkload,
+        init.destinationIdentity,
+        init.service,
+      ),
+      address: shown,
+    };
+  }
+}
+
+export function splitPolicy(key: string | null): { namespace: string; name: string } | null {
+  if (key === null) return null;
+  const slash = key.indexOf("/");
+  return { namespace: key.slice(0, Math.max(0, slash)), name: key.slice(slash + 1) };
+}
+
+/** The identity a record would show; null without a record. */
+export function recordIdentity(workload: Workload | null): string | null {
+  return workload === null ? null : identityOf(workload);
+}
+
+function peerView(
+  addr: SocketAddr,
+  workload: Workload | null,
+  identity: string | null,
+  service: Service | null,
+): PeerView {
+  return {
+    address: formatSocketAddr(addr),
+    ...(workload === null
+      ? {}
+      : { namespace: workload.namespace, pod: workload.name, workload: workload.workloadName }),
+    ...(service === null ? {} : { service: service.hostname }),
+    ...(identity === null ? {} : { identity }),
+  };
+}

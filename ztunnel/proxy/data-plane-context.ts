@@ -1,0 +1,24 @@
+// What every connection of a worker works with. One instance per worker.
+import type { Random } from "#lib/base/clock.ts";
+import type { MeshTables } from "#lib/model/tables.ts";
+import type { Reactor } from "#lib/sys/reactor.ts";
+import type { RandomUint32 } from "#lib/wire/traceparent.ts";
+import type { Identities } from "./identities.ts";
+import type { Telemetry } from "./telemetry.ts";
+import type { WorkerConfig } from "./worker-config.ts";
+
+export interface DataPlaneContext {
+  readonly config: WorkerConfig;
+  readonly reactor: Reactor;
+  readonly tables: MeshTables;
+  readonly identities: Identities;
+  readonly telemetry: Telemetry;
+  readonly random: Random;
+  readonly randomUint32: RandomUint32;
+  /** Looks a host name up with the proxy's own resolver; the answer comes later, null for none. */
+  readonly resolve: (
+    hostname: string,
+    prefer: "ipv4" | "ipv6",
+    then: (ip: string | null) => void,
+  ) => void;
+}

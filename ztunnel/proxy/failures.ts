@@ -1,0 +1,92 @@
+// Tunnel and socket errors in the words of the access log.
+import { h2ErrorName, type HboneError } from "#lib/hbone/errors.ts";
+import { authorize, denialReason, type PolicySet, type Verdict } from "#lib/model/rbac.ts";
+import type { PolicyConn } from "#lib/model/policy-match.ts";
+import { errnoName } from "#lib/sys/errors.ts";
+import type { Failure } from "./connection.ts";
+import type { SpliceEnd } from "./splice.ts";
+
+/** A stream that was reset, or lost with its tunnel. */
+export function failureOfEnd(end: Extract<SpliceEnd, { kind: "reset" }>): Failure {
+  return end.error === null
+    ? {
+        flag: "CONNECT",
+        reason: "backend_reset",
+        detail: `stream reset by the peer: ${h2ErrorName(end.code)}`,
+      }
+    : failureOfTunnel(end.error);
+}
+
+export function failureOfTunnel(error: HboneError): Failure {
+  const detail = error.message;
+  switch (error.code) {
+    case "CONNECT":
+      return { flag: "CONNECT", reason: "connect_failed", detail };
+    case "CONNECT_TIMEOUT":
+      return {
+        flag: "NETWORK_POLICY",
+        reason: "hbone_blocked",
+        detail: `${detail}: does a NetworkPolicy block port 15008?`,
+      };
+    case "TLS":
+      return { flag: "CONNECT", reason: "tls", detail };
+    case "PEER_IDENTITY":
+      return { flag: "CONNECT", reason: "identity", detail };
+    case "HTTP2":
+      return { flag: "H2_HANDSHAKE_FAILURE", reason: "h2", detail };
+    case "PING_TIMEOUT":
+    case "PEER_CLOSED":
+    case "REFUSED":
+      return { flag: "CONNECT", reason: "backend_reset", detail };
+    case "CLOSING":
+      return { flag: "-", reason: "drained", detail };
+    default:
+      return error.code satisfies never;
+  }
+}
+
+/** A failed connect of a plain socket; -1: no answer in time. */
+export function failureOfConnect(errno: number, target: string): Failure {
+  return errno === -1
+    ? {
+        flag: "CONNECT",
+        reason: "connect_timeout",
+        detail: `no connection to ${target} within 10 s`,
+      }
+    : {
+        flag: "CONNECT",
+        reason: "connect_failed",
+        detail: `connect to ${target}: ${errnoName(errno)}`,
+      };
+}
+
+/** A denial, with the rule that came nearest. Costs a second, fuller evaluation: denials are rare. */
+export function failureOfVerdict(
+  verdict: Exclude<Verdict, { kind: "allow" }>,
+  policies: PolicySet,
+  conn: PolicyConn,
+  isChange: boolean,
+): Failure {
+  const reason = isChange ? "policy_changed" : denialReason(verdict);
+  if (verdict.kind === "deny")
+    return {
+      flag: "DENY",
+      reason,
+      detail: `denied by policy ${verdict.policy}`,
+      policy: verdict.policy,
+    };
+  const full = authorize(policies, conn, "evidence");
+  const miss = full.kind === "unmatched" ? full.nearestMiss : null;
+  if (miss === null)
+    return {
+      flag: "DENY",
+      reason,
+      detail: `${policies.allows.length} ALLOW policies apply, none matches`,
+    };
+  return {
+    flag: "DENY",
+    reason,
+    detail: `no ALLOW policy matches; nearest is ${miss.policy} rule ${miss.rule}: ${miss.field} wants ${miss.want}, got ${miss.got}`,
+    policy: miss.policy,
+  };
+}

@@ -1,0 +1,199 @@
+// One captured pod: its namespace, listeners, tunnels and connections. Whatever was accepted or opened
+// for the pod is in here, so that removing the pod ends all of it.
+import { HbonePool } from "#lib/hbone/pool.ts";
+import type { Tunnel } from "#lib/hbone/tunnel.ts";
+import { HboneError } from "#lib/hbone/errors.ts";
+import { parseIp, type SocketAddr } from "#lib/net/ip.ts";
+import { PORT } from "#lib/net/ports.ts";
+import type { Workload } from "#lib/model/workload.ts";
+import { asNetnsFd, goHome, lingerIn, type NetnsFd } from "#lib/sys/netns.ts";
+import * as raw from "#lib/sys/raw.ts";
+import { EPOLLIN, type FdHandler, type Timer } from "#lib/sys/reactor.ts";
+import { accept, listenTcp, setKeepalive, trySetOption } from "#lib/sys/socket.ts";
+import { SysError } from "#lib/sys/errors.ts";
+import type { Connection, Failure } from "./connection.ts";
+import type { DataPlaneContext } from "./data-plane-context.ts";
+import type { PodInfo } from "./messages.ts";
+
+/** What a pod keeps of each open connection. */
+export interface Live {
+  readonly connection: Connection | null;
+  /** The tunnel that carries it now; null for plaintext. */
+  readonly tunnel: Tunnel | null;
+  /** Policy has changed: ask again, and end if the answer is no. Inbound only. */
+  recheck(): void;
+  /** Ends it now, telling why. */
+  end(failure: Failure): void;
+}
+
+type OnAccept = (pod: Pod, fd: number, peer: SocketAddr, listener: Listener) => void;
+
+/** How long a connection waits for the record of its own pod. */
+const WORKLOAD_WAIT_MS = 5_000;
+/** Connections taken per turn and listener. */
+const ACCEPTS_PER_TURN = 64;
+const ANY_V6 = parseIp("::");
+const ANY_V4 = parseIp("0.0.0.0");
+
+/** One listening socket of a pod. Owns it. */
+export class Listener implements FdHandler {
+  readonly fd: number;
+  /** The kernel lets sockets of this pod use foreign source addresses. */
+  isTransparent = false;
+  readonly #pod: Pod;
+  readonly #onAccept: OnAccept;
+
+  /** @throws {SysError} */
+  constructor(pod: Pod, port: number, keepalive: boolean, onAccept: OnAccept) {
+    const { config } = pod.context;
+    this.#pod = pod;
+    this.#onAccept = onAccept;
+    this.fd = listenTcp({
+      ip: config.ipv6Enabled ? ANY_V6 : ANY_V4,
+      port,
+      mark: config.packetMark,
+      reusePort: config.reusePort,
+      transparent: config.origSrc !== false,
+      onTransparent: (allowed) => {
+        this.isTransparent = allowed;
+      },
+      backlog: 1024,
+      netns: pod.netns,
+    });
+    // accepted sockets inherit these, which saves their system calls
+    trySetOption(this.fd, "noDelay", 1);
+    if (keepalive && config.keepalive !== null)
+      setKeepalive(
+        this.fd,
+        config.keepalive.idle,
+        config.keepalive.interval,
+        config.keepalive.count,
+      );
+    if (config.origSrc === true && !this.isTransparent) {
+      raw.close(this.fd);
+      throw new SysError("setsockopt", 1, "IP_TRANSPARENT, which ENABLE_ORIG_SRC=true demands");
+    }
+    pod.context.reactor.add(this.fd, EPOLLIN, this);
+  }
+
+  onReady(): void {
+    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
+      const got = accept(this.fd);
+      if (got === null) return;
+      this.#onAccept(this.#pod, got.fd, got.peer, this);
+    }
+  }
+
+  close(): void {
+    this.#pod.context.reactor.forget(this.fd);
+    raw.close(this.fd);
+  }
+}
+
+export interface PodHandlers {
+  readonly onOutbound: OnAccept;
+  readonly onInboundHbone: OnAccept;
+  readonly onInboundPlaintext: OnAccept;
+}
+
+export class Pod {
+  readonly info: PodInfo;
+  readonly netns: NetnsFd;
+  readonly context: DataPlaneContext;
+  readonly pool: HbonePool;
+  readonly live: Set<Live> = new Set();
+  readonly inboundTunnels: Set<Tunnel> = new Set();
+  #listeners: Listener[] = [];
+  readonly #waiting = new Set<() => void>();
+  isGone = false;
+  isDraining = false;
+
+  constructor(context: DataPlaneContext, info: PodInfo, netnsFd: number) {
+    this.context = context;
+    this.info = info;
+    this.netns = asNetnsFd(netnsFd);
+    this.pool = new HbonePool({
+      reactor: context.reactor,
+      maxStreams: context.config.poolMaxStreams,
+      idleMs: context.config.poolIdleMs,
+    });
+  }
+
+  /** Opens the three listeners; all or none. @throws {SysError} */
+  listen(handlers: PodHandlers): void {
+    try {
+      this.#listeners.push(new Listener(this, PORT.outbound, true, handlers.onOutbound));
+      this.#listeners.push(
+        new Listener(this, PORT.inboundPlaintext, true, handlers.onInboundPlaintext),
+      );
+      this.#listeners.push(new Listener(this, PORT.hbone, false, handlers.onInboundHbone));
+    } catch (error) {
+      this.closeListeners();
+      throw error;
+    }
+  }
+
+  /** The pod's record, as the tables have it now. */
+  get workload(): Workload | null {
+    return this.context.tables.localWorkload(this.info);
+  }
+
+  /** Calls back with the record: at once, when it arrives, or with null after five seconds. */
+  whenKnown(then: (workload: Workload | null) => void): void {
+    const now = this.workload;
+    if (now !== null) return then(now);
+    let timer: Timer | null = null;
+    const again = (): void => {
+      const { workload } = this;
+      if (workload === null && !this.isGone) return;
+      this.#waiting.delete(again);
+      timer?.cancel();
+      then(workload);
+    };
+    timer = this.context.reactor.after(WORKLOAD_WAIT_MS, () => {
+      this.#waiting.delete(again);
+      then(this.workload);
+    });
+    this.#waiting.add(again);
+  }
+
+  /** The tables have changed. */
+  onTablesChanged(): void {
+    for (const again of [...this.#waiting]) again();
+  }
+
+  /** Every open inbound connection is asked about again. */
+  onPolicyChanged(): void {
+    for (const live of [...this.live]) live.recheck();
+  }
+
+  /** This thread's next sockets belong to the pod's namespace. */
+  enter(): void {
+    lingerIn(this.netns);
+  }
+
+  closeListeners(): void {
+    for (const listener of this.#listeners) listener.close();
+    this.#listeners = [];
+  }
+
+  /** Takes nothing new; what runs goes on. */
+  drain(): void {
+    this.isDraining = true;
+    this.closeListeners();
+    this.pool.drain();
+    for (const tunnel of [...this.inboundTunnels]) tunnel.drain();
+  }
+
+  /** Ends everything of the pod now. */
+  dispose(failure: Failure): void {
+    this.isGone = true;
+    this.closeListeners();
+    for (const live of [...this.live]) live.end(failure);
+    this.pool[Symbol.dispose]();
+    for (const tunnel of [...this.inboundTunnels])
+      tunnel.close(new HboneError("CLOSING", failure.detail));
+    this.onTablesChanged(); // those who wait for the record learn that there is none
+    goHome(); // lets go of the namespace
+  }
+}

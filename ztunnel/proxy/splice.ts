@@ -1,0 +1,226 @@
+// An application socket joined to an HBONE stream: bytes from one to the other, half-closes and ends.
+// Hot path throughout: runs per chunk, allocates only when the application is slow.
+import { readScratch } from "#lib/hbone/buffers.ts";
+import type { HboneError } from "#lib/hbone/errors.ts";
+import { HboneStream } from "#lib/hbone/stream.ts";
+import { ERROR } from "#lib/wire/http2.ts";
+import { EAGAIN, EINTR, errnoName, lastErrno } from "#lib/sys/errors.ts";
+import * as raw from "#lib/sys/raw.ts";
+import {
+  EPOLLERR,
+  EPOLLET,
+  EPOLLHUP,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  type FdHandler,
+  type Reactor,
+} from "#lib/sys/reactor.ts";
+import type { ByteCounts } from "./connection.ts";
+
+/** Reads of one socket before others get their turn. */
+const READS_PER_TURN = 4;
+const SHUT_WR = 1;
+
+/** How a splice ended: both sides finished, or what broke it. */
+export type SpliceEnd =
+  | { readonly kind: "finished" }
+  | { readonly kind: "reset"; readonly code: number; readonly error: HboneError | null };
+
+const FINISHED: SpliceEnd = Object.freeze({ kind: "finished" });
+
+/** Owns the application's socket; the tunnel owns the stream. */
+export abstract class Splice extends HboneStream implements FdHandler, ByteCounts {
+  /** The application's socket; -1 when there is none (yet, or any more). */
+  fd = -1;
+  bytesSent = 0;
+  bytesReceived = 0;
+  /** Bytes the application has not taken yet, oldest first. */
+  #pending: Buffer[] | null = null;
+  #pendingBytes = 0;
+  #isReadEnded = false;
+  /** The application takes no more: what still comes is dropped. */
+  #isWriteDead = false;
+  #isHangup = false;
+  #isOver = false;
+  protected readonly reactor: Reactor;
+
+  constructor(reactor: Reactor) {
+    super();
+    this.reactor = reactor;
+  }
+
+  /** The splice has ended and its socket is closed. Called once. */
+  protected abstract onOver(end: SpliceEnd): void;
+  /** Bytes from the application go to the peer as sent by the local workload, or the other way round. */
+  protected abstract countFromApp(length: number): void;
+  protected abstract countToApp(length: number): void;
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Takes a connected socket and starts listening to it. */
+  protected attach(fd: number): void {
+    this.fd = fd;
+    this.reactor.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+  }
+
+  onReady(events: number): void {
+    if (this.#isOver) return;
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) this.#isHangup = true;
+    if (this.#pending !== null && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0) this.#drain();
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) this.onTurn();
+  }
+
+  /** Application → tunnel, until one side would block. */
+  onTurn(): void {
+    const tunnel = this.tunnel;
+    if (tunnel === null || !this.isEstablished || this.#isReadEnded) return;
+    for (let turn = 0; turn < READS_PER_TURN; turn++) {
+      const room = tunnel.reserve(this);
+      if (room === 0) return;
+      const got = raw.read(this.fd, tunnel.payloadAddress, room);
+      if (got > 0) {
+        tunnel.commit(this, got);
+        this.countFromApp(got);
+        if (got < room && !this.#isHangup) return; // a short read emptied the socket
+        continue;
+      }
+      if (got < 0) {
+        const errno = lastErrno();
+        if (errno === EAGAIN) return;
+        if (errno === EINTR) continue;
+      }
+      return this.#endFromApp(); // end of file; a reset ends this direction just as orderly
+    }
+    this.reactor.again(this);
+  }
+
+  /** Tunnel → application. */
+  onData(offset: number, length: number): void {
+    this.countToApp(length);
+    if (this.#isWriteDead) return this.#drop(length);
+    if (this.#pending !== null || !this.isEstablished) return this.#hold(offset, length);
+    const put = raw.write(this.fd, readScratch().address + offset, length);
+    if (put === length) {
+      this.tunnel?.consumed(this, length);
+      return;
+    }
+    if (put < 0) {
+      const errno = lastErrno();
+      if (errno !== EAGAIN && errno !== EINTR) {
+        this.#isWriteDead = true;
+        return this.#drop(length);
+      }
+      return this.#hold(offset, length);
+    }
+    this.tunnel?.consumed(this, put);
+    this.#hold(offset + put, length - put);
+  }
+
+  onEnd(): void {
+    if (this.#pending === null && this.isEstablished) this.#shutdownApp();
+  }
+
+  /** The application's socket is connected: hands on what the peer sent before the answer. */
+  protected flushEarlyData(): void {
+    if (this.#pending !== null) this.#drain();
+    else if (this.isRemoteEnded) this.#shutdownApp();
+  }
+
+  onReset(code: number, error: HboneError | null): void {
+    if (this.#isOver) return;
+    const isOrderly = error === null && (code === ERROR.NO_ERROR || code === ERROR.CANCEL);
+    if (!isOrderly) return this.finish({ kind: "reset", code, error });
+    this.isRemoteEnded = true;
+    this.#isReadEnded = true; // nothing more can be sent
+    if (this.#pending === null) this.finish(FINISHED);
+  }
+
+  /** Ends both directions now. Idempotent. */
+  protected finish(end: SpliceEnd): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    if (this.tunnel !== null) {
+      this.#releaseBacklog(this.#pendingBytes);
+      this.tunnel.resetStream(this, ERROR.CANCEL);
+    }
+    this.#pending = null;
+    if (this.fd >= 0) {
+      this.reactor.forget(this.fd);
+      raw.close(this.fd);
+      this.fd = -1;
+    }
+    this.onOver(end);
+  }
+
+  #endFromApp(): void {
+    this.#isReadEnded = true;
+    const tunnel = this.tunnel;
+    tunnel?.endStream(this);
+    this.#finishIfDone();
+  }
+
+  #shutdownApp(): void {
+    if (!this.#isWriteDead && this.fd >= 0) raw.shutdown(this.fd, SHUT_WR);
+    this.#finishIfDone();
+  }
+
+  #finishIfDone(): void {
+    if (this.#isReadEnded && this.isRemoteEnded && this.#pending === null) this.finish(FINISHED);
+  }
+
+  /** Keeps what the application cannot take; bounded by the window the peer was granted. */
+  #hold(offset: number, length: number): void {
+    this.#pending ??= [];
+    this.#pending.push(Buffer.from(readScratch().bytes.subarray(offset, offset + length)));
+    this.#pendingBytes += length;
+    this.recvWasSlow = true;
+    if (this.tunnel !== null) this.tunnel.backlog += length;
+  }
+
+  #drain(): void {
+    const pending = this.#pending;
+    if (pending === null) return;
+    while (pending.length > 0) {
+      const chunk = pending[0];
+      if (chunk === undefined) break;
+      const put = this.#isWriteDead
+        ? chunk.length
+        : raw.write(this.fd, raw.addressOf(chunk), chunk.length);
+      if (put < 0) {
+        const errno = lastErrno();
+        if (errno === EAGAIN || errno === EINTR) return;
+        this.#isWriteDead = true;
+        continue;
+      }
+      this.#pendingBytes -= put;
+      this.#releaseBacklog(put);
+      this.tunnel?.consumed(this, put);
+      if (put < chunk.length) {
+        pending[0] = chunk.subarray(put);
+        return;
+      }
+      pending.shift();
+    }
+    this.#pending = null;
+    if (this.isRemoteEnded) this.#shutdownApp();
+  }
+
+  #drop(length: number): void {
+    this.tunnel?.consumed(this, length);
+  }
+
+  #releaseBacklog(bytes: number): void {
+    const tunnel = this.tunnel;
+    if (tunnel === null || bytes === 0) return;
+    tunnel.backlog -= bytes;
+    tunnel.grantConnectionWindowIfDue();
+  }
+}
+
+/** What to print for an errno. */
+export function describeErrno(call: string, errno: number): string {
+  return `${call}: ${errnoName(errno)}`;
+}

@@ -1,0 +1,121 @@
+// Opens and closes the books of connections: series, access log, events, denial counts.
+import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
+import type { TunnelEvent } from "#lib/model/tunnel.ts";
+import type { Reactor } from "#lib/sys/reactor.ts";
+import type { AccessLog } from "./access-log.ts";
+import { Connection, type ConnectionInit, type Failure, splitPolicy } from "./connection.ts";
+import { EventRing } from "./event-ring.ts";
+import { type SeriesKey, TrafficTable } from "./traffic-labels.ts";
+
+export const DENIAL_LABELS = [
+  "policy",
+  "namespace",
+  "reason",
+  "source_principal",
+  "destination_workload",
+] as const;
+
+export class Telemetry {
+  readonly traffic = new TrafficTable();
+  readonly events = new EventRing();
+  readonly log: AccessLog;
+  readonly denials = new Map<string, { readonly labels: readonly string[]; count: number }>();
+  /** Accepted sockets: applications' (source), tunnels' and plaintext (destination). */
+  readonly socketsOpen = { source: 0, destination: 0 };
+  readonly #reactor: Reactor;
+
+  constructor(reactor: Reactor, log: AccessLog) {
+    this.#reactor = reactor;
+    this.log = log;
+  }
+
+  /** Counts a connection as opened: its telemetry is complete, policy and connect come after. */
+  open(key: SeriesKey, init: Omit<ConnectionInit, "series" | "openedAtMs">): Connection {
+    const series = this.traffic.seriesFor(key);
+    series.opened++;
+    const now = this.#reactor.nowMs;
+    const c = new Connection({ ...init, series, openedAtMs: now });
+    this.log.opened(c, now);
+    this.events.push((seq) => eventOf(c, seq, "open", now, null));
+    return c;
+  }
+
+  /** Exactly once per opened connection. @param failure null when both sides finished */
+  close(c: Connection, failure: Failure | null): void {
+    const now = this.#reactor.nowMs;
+    c.count();
+    const { series } = c.init;
+    const flagged = this.traffic.withFlag(series, failure?.flag ?? "-");
+    flagged.closed++;
+    if (failure !== null && failure.flag !== "-") flagged.failed++;
+    if (failure?.flag === "DENY") this.#countDenial(c, failure);
+    this.log.closed(c, failure, now);
+    const kind = failure === null ? "close" : failure.flag === "DENY" ? "deny" : "error";
+    this.events.push((seq) => eventOf(c, seq, kind, now, failure));
+  }
+
+  /** A connection refused before it could be opened: no traffic counter moves. */
+  refuse(
+    direction: "inbound" | "outbound",
+    source: SocketAddr,
+    destination: SocketAddr | null,
+    failure: Failure,
+  ): void {
+    const now = this.#reactor.nowMs;
+    this.log.denied(direction, source, destination, failure, now);
+    this.events.push((seq) => ({
+      seq,
+      time: new Date(now).toISOString(),
+      event: "error",
+      direction,
+      source: { address: formatSocketAddr(source) },
+      destination: { address: destination === null ? "" : formatSocketAddr(destination) },
+      reason: failure.reason,
+      detail: failure.detail,
+      flags: failure.flag,
+    }));
+  }
+
+  #countDenial(c: Connection, failure: Failure): void {
+    const policy = splitPolicy(failure.policy ?? null);
+    const labels = [
+      policy?.name ?? "none",
+      policy?.namespace ?? c.init.destinationWorkload?.namespace ?? "unknown",
+      failure.reason,
+      c.init.sourceIdentity ?? "unknown",
+      c.init.destinationWorkload?.workloadName ?? "unknown",
+    ];
+    const key = labels.join("\0");
+    const entry = this.denials.get(key);
+    if (entry !== undefined) entry.count++;
+    else if (this.denials.size < 10_000) this.denials.set(key, { labels, count: 1 });
+  }
+}
+
+function eventOf(
+  c: Connection,
+  seq: number,
+  event: TunnelEvent["event"],
+  atMs: number,
+  failure: Failure | null,
+): TunnelEvent {
+  const policy = splitPolicy(failure?.policy ?? null);
+  const base = {
+    seq,
+    time: new Date(atMs).toISOString(),
+    event,
+    direction: c.init.direction,
+    source: c.sourceView(),
+    destination: c.destinationView(),
+  };
+  if (event === "open") return base;
+  return {
+    ...base,
+    ...(failure === null ? {} : { reason: failure.reason, detail: failure.detail }),
+    ...(policy === null ? {} : { policy }),
+    flags: failure?.flag ?? "-",
+    durationMs: Math.round(atMs - c.init.openedAtMs),
+    rxBytes: c.bytes?.bytesReceived ?? 0,
+    txBytes: c.bytes?.bytesSent ?? 0,
+  };
+}

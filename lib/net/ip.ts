@@ -24,6 +24,7 @@ export function parseIp(text: string): Ip {
 
 /** Like `parseIp`, with `null` for what is not an address. Four-part decimal IPv4 only; no zones. */
 export function tryParseIp(text: string): Ip | null {
+  if (isCanonicalIpv4(text)) return text as Ip;
   if (text.includes("%")) return null;
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text).toString() as Ip;
   if (!text.includes(":") || !ipaddr.IPv6.isValid(text)) return null;
@@ -41,6 +42,7 @@ export function ipFromBytes(bytes: Uint8Array): Ip {
 
 /** 4 bytes for IPv4, 16 for IPv6, network order. */
 export function ipToBytes(ip: Ip): Uint8Array {
+  if (!ip.includes(":")) return ipv4Bytes(ip);
   return Uint8Array.from(ipaddr.parse(ip).toByteArray());
 }
 
@@ -66,6 +68,36 @@ export function tryParseSocketAddr(text: string): SocketAddr | null {
   const ip = tryParseIp(m[1] ?? m[2] ?? "");
   if (ip === null || port > 65_535 || (m[1] !== undefined && !m[1].includes(":"))) return null;
   return { ip, port };
+}
+
+/** Four decimal octets without leading zeros: the common case, decided without the library. */
+function isCanonicalIpv4(text: string): boolean {
+  let octets = 1;
+  let octet = -1;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 0x2e) {
+      if (octet < 0 || ++octets > 4) return false;
+      octet = -1;
+      continue;
+    }
+    if (c < 0x30 || c > 0x39 || octet === 0) return false;
+    octet = octet < 0 ? c - 0x30 : octet * 10 + c - 0x30;
+    if (octet > 255) return false;
+  }
+  return octets === 4 && octet >= 0;
+}
+
+/** @param ip known to be IPv4 */
+function ipv4Bytes(ip: Ip): Uint8Array {
+  const bytes = new Uint8Array(4);
+  let at = 0;
+  for (let i = 0; i < ip.length; i++) {
+    const c = ip.charCodeAt(i);
+    if (c === 0x2e) at++;
+    else bytes[at] = (bytes[at] ?? 0) * 10 + c - 0x30;
+  }
+  return bytes;
 }
 
 function isV4Mapped(b: Uint8Array): boolean {

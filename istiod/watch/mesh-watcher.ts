@@ -1,0 +1,127 @@
+// Feeds the translator: watches every kind the tables are made of, waits until all of them are
+// known, and then hands each change on in the turn it arrived.
+import type { Cluster, Resource, WatchEvent } from "#lib/kube/cluster.ts";
+import type { KubeObject } from "#lib/kube/cluster.ts";
+import type { Logger } from "#lib/obs/log.ts";
+import { WATCHED } from "../translate/inputs.ts";
+import type { MeshDelta, ObjectChange } from "../translate/mesh.ts";
+import type { MeshTranslator } from "../translate/translator.ts";
+
+export interface MeshWatcherOptions {
+  /** Borrowed while `run` lasts. */
+  readonly cluster: Cluster;
+  readonly translator: MeshTranslator;
+  readonly log: Logger;
+  /** Called right after the tables have changed, in the same turn; not for changes of nothing. */
+  onDelta(delta: MeshDelta): void;
+  /** Called once, when the tables are complete; deltas before it are part of the first state. */
+  onSynced?(): void;
+  /** For a metric. The same error is reported once, however many watches see it. */
+  onError?(error: Error): void;
+}
+
+export class MeshWatcher {
+  readonly #options: MeshWatcherOptions;
+  readonly #unsynced = new Set<Resource>(WATCHED);
+  #pending: ObjectChange[] = [];
+  #flush: NodeJS.Immediate | null = null;
+  #isSynced = false;
+  readonly #reported = new WeakSet<Error>();
+
+  constructor(options: MeshWatcherOptions) {
+    this.#options = options;
+  }
+
+  /** False until every kind is known: serving before that would tell clients that things are gone. */
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** Kinds still awaited, for the readiness page. */
+  get awaited(): readonly string[] {
+    return [...this.#unsynced].map((resource) => resource.plural);
+  }
+
+  /** Watches until `signal` aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      await Promise.all(WATCHED.map((resource) => this.#watch(resource, signal)));
+    } finally {
+      if (this.#flush !== null) clearImmediate(this.#flush);
+      this.#flush = null;
+    }
+  }
+
+  #watch(resource: Resource, signal: AbortSignal): Promise<void> {
+    return this.#options.cluster.watch(
+      resource,
+      {
+        onEvents: (events) => this.#collect(resource, events),
+        onSynced: () => this.#onKindSynced(resource),
+        onError: (error) => this.#report(error),
+      },
+      { signal },
+    );
+  }
+
+  #collect(resource: Resource, events: readonly WatchEvent<KubeObject>[]): void {
+    for (const { type, object } of events) this.#pending.push({ resource, type, object });
+    if (this.#isSynced) this.#schedule();
+  }
+
+  #onKindSynced(resource: Resource): void {
+    this.#unsynced.delete(resource);
+    if (this.#unsynced.size > 0 || this.#isSynced) return;
+    this.#isSynced = true;
+    this.#update();
+    const { addresses, authorizations } = this.#sizes();
+    this.#options.log.info({ addresses, authorizations }, "cluster state is complete");
+    this.#options.onSynced?.();
+  }
+
+  /** One change of a file may touch several kinds: they come in one turn and are one update. */
+  #schedule(): void {
+    this.#flush ??= setImmediate(() => {
+      this.#flush = null;
+      this.#update();
+    });
+  }
+
+  #update(): void {
+    const { translator, log, onDelta } = this.#options;
+    const changes = this.#pending;
+    this.#pending = [];
+    const delta = translator.update(changes);
+    for (const { table, input, error } of translator.takeFaults()) {
+      log.error({ table, object: input, error }, "object cannot be translated");
+      this.#options.onError?.(error instanceof Error ? error : new Error(String(error)));
+    }
+    if (!isEmpty(delta)) onDelta(delta);
+  }
+
+  #report(error: Error): void {
+    if (this.#reported.has(error)) return;
+    this.#reported.add(error);
+    this.#options.log.warn({ error }, "cluster state cannot be read in full");
+    this.#options.onError?.(error);
+  }
+
+  #sizes(): { addresses: number; authorizations: number } {
+    const { translator } = this.#options;
+    return {
+      addresses: translator.addresses().size,
+      authorizations: translator.authorizations().size,
+    };
+  }
+}
+
+function isEmpty({ addresses, authorizations, services }: MeshDelta): boolean {
+  return (
+    addresses.updated.length +
+      addresses.removed.length +
+      authorizations.updated.length +
+      authorizations.removed.length +
+      services.length ===
+    0
+  );
+}

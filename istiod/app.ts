@@ -1,0 +1,302 @@
+// istiod put together: cluster → tables → pushes, the CA beside it, and the ports. Owns everything it starts.
+import { readFileSync } from "node:fs";
+import { systemClock } from "#lib/base/clock.ts";
+import { parseServerAddress } from "#lib/grpc/address.ts";
+import { GrpcServer } from "#lib/grpc/server.ts";
+import { createCertificateMethod, deltaServerMethod } from "#lib/grpc/services.ts";
+import type { Cluster } from "#lib/kube/cluster.ts";
+import type { Logger } from "#lib/obs/log.ts";
+import type { CaBundle } from "#lib/pki/ca-bundle.ts";
+import { TokenVerifier } from "#lib/pki/jwt.ts";
+import type { DeltaDiscoveryRequest } from "#lib/wire/gen/discovery.gen.ts";
+import { Authenticator } from "./authenticate.ts";
+import { CertificateAuthority, servingNames } from "./ca/authority.ts";
+import { CaSource } from "./ca/ca-source.ts";
+import { CertificateService } from "./ca/certificate-service.ts";
+import { PodIndex } from "./ca/pod-index.ts";
+import { writeRootFile } from "./ca/root-file.ts";
+import type { Config } from "./config.ts";
+import { debugPages } from "./debug/pages.ts";
+import { DebugServer } from "./debug/server.ts";
+import { IstiodError } from "./errors.ts";
+import { Metrics } from "./metrics.ts";
+import { MeshSource } from "./push/mesh-source.ts";
+import { Pusher } from "./push/pusher.ts";
+import { PushState } from "./push/push-state.ts";
+import { XdsService } from "./push/xds-service.ts";
+import { MeshTranslator } from "./translate/translator.ts";
+import { MeshWatcher } from "./watch/mesh-watcher.ts";
+
+export interface AppOptions {
+  readonly config: Config;
+  /** Borrowed. */
+  readonly cluster: Cluster;
+  readonly log: Logger;
+  readonly version: string;
+}
+
+/** How long streams get to end by themselves before their connections are cut. */
+const END_STREAMS_MS = 1_000;
+
+export class App implements AsyncDisposable {
+  readonly #options: AppOptions;
+  readonly #stop = new AbortController();
+  readonly #tasks: Promise<void>[] = [];
+  readonly #pods = new PodIndex();
+  readonly #metrics: Metrics;
+  readonly #translator: MeshTranslator;
+  #server: GrpcServer | null = null;
+  #debug: DebugServer | null = null;
+  #xds: XdsService | null = null;
+  #ca: { readonly source: CaSource; readonly authority: CertificateAuthority } | null = null;
+  #isReady = false;
+  /** Ports really bound; 0 until then. */
+  port = 0;
+  monitoringPort = 0;
+
+  constructor(options: AppOptions) {
+    this.#options = options;
+    this.#metrics = new Metrics(options.version);
+    const { config } = options;
+    this.#translator = new MeshTranslator({
+      clusterId: config.clusterId,
+      trustDomain: config.mesh.trustDomain,
+      rootNamespace: config.mesh.rootNamespace ?? config.namespace,
+      systemNamespace: config.namespace,
+      domain: config.domain,
+      revision: config.revision,
+      discoverySelectors: config.mesh.discoverySelectors,
+      serviceEntryVisibility: config.mesh.serviceEntryVisibility,
+      autoAllowWaypointPolicy: config.autoAllowWaypointPolicy,
+      dryRunPolicies: config.dryRunPolicies,
+      serviceEntriesSelectPods: config.serviceEntriesSelectPods,
+      servicesSelectWorkloadEntries: config.servicesSelectWorkloadEntries,
+      l7DenyAtL4: config.l7DenyAtL4,
+    });
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
+  }
+
+  /**
+   * Starts in Istio's order: the probe port answers first, then the CA, then the caches; xDS and CA
+   * are served only when the tables are complete, since an early answer would tell clients that
+   * everything else is gone. Resolves when serving.
+   * @throws {IstiodError | PkiError} when it cannot start; dispose then as well
+   */
+  async start(): Promise<void> {
+    const { config, log } = this.#options;
+    await this.#startDebug();
+    const authority = await this.#startCa();
+    const authenticator = new Authenticator({
+      tokens: new TokenVerifier({
+        jwksFile: config.jwksFile,
+        audiences: config.tokenAudiences,
+        issuer: config.tokenIssuer,
+        now: systemClock.now,
+      }),
+      clusterId: config.clusterId,
+      log,
+    });
+    const xds = this.#startPushes(authenticator);
+    await this.#syncCaches(xds);
+    this.#stop.signal.throwIfAborted();
+    const server = new GrpcServer(
+      await authority.serving(this.#servingNames()),
+      config.maxConnectionAgeMs === null ? {} : { maxConnectionAgeMs: config.maxConnectionAgeMs },
+    );
+    this.#server = server;
+    server.handleStream<DeltaDiscoveryRequest, Buffer>(deltaServerMethod, (stream) =>
+      xds.service.handle(stream),
+    );
+    const certificates = this.#certificates(authenticator, authority);
+    server.handleUnary(createCertificateMethod, (request, call) =>
+      certificates.createCertificate(request, call.metadata, call.getPeer()),
+    );
+    try {
+      this.port = await server.listen(config.address);
+    } catch (cause) {
+      throw new IstiodError("LISTEN", `Cannot listen on ${config.address}`, { cause });
+    }
+    this.#isReady = true;
+    log.info(
+      { address: config.address, port: this.port, ca: this.#ca?.source.kind ?? "" },
+      "serving xds and certificates",
+    );
+  }
+
+  /** Stops taking new work, lets clients go, and resolves when everything is closed. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isReady = false;
+    this.#xds?.endAll();
+    await this.#server?.drain(Math.min(END_STREAMS_MS, this.#options.config.shutdownMs));
+    this.#stop.abort();
+    await Promise.allSettled(this.#tasks);
+    await this.#debug?.[Symbol.asyncDispose]();
+  }
+
+  async #startDebug(): Promise<void> {
+    const { config, version, log } = this.#options;
+    const pages = debugPages({
+      config,
+      version,
+      tables: this.#translator,
+      metrics: this.#metrics,
+      connections: () => this.#xds?.status() ?? [],
+      isReady: () => this.#isReady,
+      caStatus: () => this.#caStatus(),
+    });
+    this.#debug = new DebugServer(pages, log);
+    this.monitoringPort = await this.#debug.listen(config.monitoringAddress);
+  }
+
+  async #startCa(): Promise<CertificateAuthority> {
+    const { config, log } = this.#options;
+    const source = new CaSource({
+      rootCaDir: config.rootCaDir,
+      stateDir: config.caStateDir,
+      trustDomain: config.mesh.trustDomain,
+      rootCheckMs: config.rootCheckMs,
+      clock: systemClock,
+      random: Math.random,
+      log,
+    });
+    const authority = new CertificateAuthority(await source.load(), {
+      defaultTtlMs: config.defaultCertTtlMs,
+      maxTtlMs: config.maxCertTtlMs,
+      allowRootChange: config.allowRootChange,
+      now: systemClock.now,
+    });
+    this.#ca = { source, authority };
+    await this.#announceCa(authority.bundle);
+    this.#run("watch-ca", (signal) =>
+      source.watch(async (bundle) => {
+        if (!authority.replace(bundle)) return;
+        this.#server?.setCertificate(await authority.serving(this.#servingNames()));
+        await this.#announceCa(bundle);
+        log.info({ signer: bundle.signer.certificate.serial }, "CA replaced");
+      }, signal),
+    );
+    return authority;
+  }
+
+  /** Roots to their file, ends to the metrics. */
+  async #announceCa(bundle: CaBundle): Promise<void> {
+    const { rootCertFile } = this.#options.config;
+    if (rootCertFile !== null) await writeRootFile(rootCertFile, bundle.rootPem);
+    const ends = bundle.roots.map((root) => root.notAfterMs / 1000);
+    this.#metrics.rootExpiry.set(Math.min(...ends));
+    this.#metrics.chainExpiry.set(bundle.signer.certificate.notAfterMs / 1000);
+  }
+
+  #startPushes(authenticator: Authenticator): { service: XdsService; pusher: Pusher } {
+    const { config, log, version } = this.#options;
+    const metrics = this.#metrics;
+    const tables = this.#translator;
+    const state = new PushState(
+      new MeshSource({
+        tables,
+        clusterId: config.clusterId,
+        podsOnNode: (node) => this.#pods.onNode(node),
+      }),
+    );
+    const service = new XdsService({ authenticator, state, metrics, log, version });
+    this.#xds = service;
+    const now = performance.now.bind(performance);
+    const pusher = new Pusher({
+      tables,
+      state,
+      connections: service.connections,
+      metrics,
+      log,
+      now,
+    });
+    return { service, pusher };
+  }
+
+  async #syncCaches({ pusher }: { readonly pusher: Pusher }): Promise<void> {
+    const { cluster, log } = this.#options;
+    const tables = Promise.withResolvers<void>();
+    const watcher = new MeshWatcher({
+      cluster,
+      translator: this.#translator,
+      log,
+      onDelta: (delta) => pusher.publish(delta),
+      onSynced: tables.resolve,
+    });
+    this.#run("watch-mesh", (signal) => watcher.run(signal));
+    const pods = Promise.withResolvers<void>();
+    this.#run("watch-pods", (signal) =>
+      this.#pods.run(cluster, { signal, log, onSynced: pods.resolve }),
+    );
+    const stopped = Promise.withResolvers<void>();
+    this.#stop.signal.addEventListener("abort", () => stopped.resolve(), { once: true });
+    await Promise.race([Promise.all([tables.promise, pods.promise]), stopped.promise]);
+  }
+
+  #certificates(authenticator: Authenticator, authority: CertificateAuthority): CertificateService {
+    const { config, log } = this.#options;
+    return new CertificateService({
+      authenticator,
+      authority,
+      nodes: {
+        trustedAccounts: config.trustedNodeAccounts,
+        clusterId: config.clusterId,
+        trustDomain: config.mesh.trustDomain,
+        pods: this.#pods,
+      },
+      metrics: this.#metrics,
+      log,
+    });
+  }
+
+  #servingNames(): string[] {
+    const { namespace, revision, customHosts, mesh } = this.#options.config;
+    const hosts =
+      mesh.discoveryAddress === null ? [] : [parseServerAddress(mesh.discoveryAddress).host];
+    return servingNames({ namespace, revision, customHosts: [...hosts, ...customHosts] });
+  }
+
+  #caStatus(): Record<string, unknown> {
+    if (this.#ca === null) return { state: "starting" };
+    const { source, authority } = this.#ca;
+    const { signer, chain, roots } = authority.bundle;
+    return {
+      source: source.kind,
+      signer: signer.certificate.serial,
+      signerNotAfter: new Date(signer.certificate.notAfterMs).toISOString(),
+      chain: chain.length,
+      roots: roots.map((root) => root.x509.fingerprint256),
+    };
+  }
+
+  /** A task that ends before the stop is a defect: istiod must not go on half alive. */
+  #run(name: string, body: (signal: AbortSignal) => Promise<void>): void {
+    const { log } = this.#options;
+    const guarded = async (): Promise<void> => {
+      try {
+        await body(this.#stop.signal);
+      } catch (error) {
+        log.error({ error, task: name }, "task failed; stopping");
+        this.#isReady = false;
+        this.#failed.resolve(error);
+      }
+    };
+    this.#tasks.push(guarded());
+  }
+
+  readonly #failed = Promise.withResolvers<unknown>();
+
+  /** Resolves with the error when a part has failed for good. */
+  get failed(): Promise<unknown> {
+    return this.#failed.promise;
+  }
+}
+
+/** Version of the package this file is part of. */
+export function packageVersion(): string {
+  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+  const { version }: { version?: unknown } = JSON.parse(text);
+  return typeof version === "string" ? version : "unknown";
+}

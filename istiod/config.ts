@@ -1,0 +1,121 @@
+// istiod's settings: environment variables with Istio's names, and the mesh configuration file.
+import type { LogOptions } from "#lib/obs/log.ts";
+import { EnvReader, type Env } from "./env-reader.ts";
+import { readMeshConfig, type MeshConfig } from "./mesh-config.ts";
+
+export interface Config {
+  /** Directory that stands for the cluster. `MANIFEST_DIR` */
+  readonly manifestDir: string;
+  /** xDS and CA over TLS. `ISTIOD_ADDR`, default every address, port 15012 */
+  readonly address: string;
+  /** Readiness, metrics, debug. `MONITORING_ADDR`, default 127.0.0.1:15014 */
+  readonly monitoringAddress: string;
+  /** Public keys of the token issuer. `JWKS_FILE` */
+  readonly jwksFile: string;
+  /** `TOKEN_AUDIENCES`, default istio-ca */
+  readonly tokenAudiences: readonly string[];
+  /** `TOKEN_ISSUER`; `null` takes any issuer whose keys are in the file */
+  readonly tokenIssuer: string | null;
+  /** Plugged-in CA. `ROOT_CA_DIR`, default ./etc/cacerts */
+  readonly rootCaDir: string;
+  /** Where a self-signed root is kept. `CA_STATE_DIR`; `null` keeps it in memory */
+  readonly caStateDir: string | null;
+  /** The root bundle for clients is written here. `ROOT_CERT_FILE` */
+  readonly rootCertFile: string | null;
+  /** `ISTIO_MULTIROOT_MESH`: let a reload change the roots to a superset or subset */
+  readonly allowRootChange: boolean;
+  /** `DEFAULT_WORKLOAD_CERT_TTL`, default 24h */
+  readonly defaultCertTtlMs: number;
+  /** `MAX_WORKLOAD_CERT_TTL`, default 2160h */
+  readonly maxCertTtlMs: number;
+  /** `CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL`, default 1h; 0 never renews the root */
+  readonly rootCheckMs: number;
+  /** `namespace/serviceAccount` of node proxies. `CA_TRUSTED_NODE_ACCOUNTS` */
+  readonly trustedNodeAccounts: ReadonlySet<string>;
+  /** Further names of our certificate. `ISTIOD_CUSTOM_HOST` */
+  readonly customHosts: readonly string[];
+  /** `CLUSTER_ID`, default Kubernetes */
+  readonly clusterId: string;
+  /** Where istiod runs. `POD_NAMESPACE`, default istio-system */
+  readonly namespace: string;
+  /** `REVISION`; empty is the default one */
+  readonly revision: string;
+  /** DNS suffix of Services. `DOMAIN`, default cluster.local */
+  readonly domain: string;
+  /** Connections move on after this. `GRPC_MAX_CONNECTION_AGE`, default never */
+  readonly maxConnectionAgeMs: number | null;
+  /** Time for open streams at the end. `SHUTDOWN_DURATION`, default 10s */
+  readonly shutdownMs: number;
+  /** `PILOT_AUTO_ALLOW_WAYPOINT_POLICY` */
+  readonly autoAllowWaypointPolicy: boolean;
+  /** `AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY` */
+  readonly dryRunPolicies: boolean;
+  /** `PILOT_ENABLE_SERVICEENTRY_SELECT_PODS` */
+  readonly serviceEntriesSelectPods: boolean;
+  /** `PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES` */
+  readonly servicesSelectWorkloadEntries: boolean;
+  /** `AMBIT_L7_DENY_AT_L4`: ignored (Istio's) or denied */
+  readonly l7DenyAtL4: "ignored" | "denied";
+  readonly mesh: MeshConfig;
+  readonly logLevel: LogOptions["level"];
+  readonly logFormat: LogOptions["format"];
+}
+
+const LEVELS = ["trace", "debug", "info", "warn", "error", "silent"] as const;
+const ACCOUNT = /^[^/\s]+\/[^/\s]+$/;
+
+/** @throws {IstiodError} `CONFIG_INVALID` naming every mistake at once */
+export function readConfig(env: Env): Config {
+  const r = new EnvReader(env);
+  const trusted = r.list("CA_TRUSTED_NODE_ACCOUNTS", "");
+  for (const account of trusted)
+    if (!ACCOUNT.test(account))
+      r.problem(
+        `CA_TRUSTED_NODE_ACCOUNTS has ${JSON.stringify(account)}, expected namespace/account`,
+      );
+  const defaultCertTtlMs = r.durationMs("DEFAULT_WORKLOAD_CERT_TTL", "24h");
+  const maxCertTtlMs = r.durationMs("MAX_WORKLOAD_CERT_TTL", "2160h");
+  if (defaultCertTtlMs > maxCertTtlMs)
+    r.problem("DEFAULT_WORKLOAD_CERT_TTL is longer than MAX_WORKLOAD_CERT_TTL");
+  const trustDomain = r.optional("TRUST_DOMAIN");
+  const mesh = readMeshConfig(r.optional("MESH_CONFIG"), (problem) => r.problem(problem));
+  return r.done({
+    manifestDir: r.required(
+      "MANIFEST_DIR",
+      "the directory of manifests that stands for the cluster",
+    ),
+    address: r.address("ISTIOD_ADDR", "[::]:15012"),
+    monitoringAddress: r.address("MONITORING_ADDR", "127.0.0.1:15014"),
+    jwksFile: r.required("JWKS_FILE", "the public keys of the token issuer, as a JSON Web Key Set"),
+    tokenAudiences: r.list("TOKEN_AUDIENCES", "istio-ca"),
+    tokenIssuer: r.optional("TOKEN_ISSUER"),
+    rootCaDir: r.text("ROOT_CA_DIR", "./etc/cacerts"),
+    caStateDir: r.optional("CA_STATE_DIR"),
+    rootCertFile: r.optional("ROOT_CERT_FILE"),
+    allowRootChange: r.boolean("ISTIO_MULTIROOT_MESH", false),
+    defaultCertTtlMs,
+    maxCertTtlMs,
+    rootCheckMs: r.durationMs("CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL", "1h"),
+    trustedNodeAccounts: new Set(trusted),
+    customHosts: r.list("ISTIOD_CUSTOM_HOST", ""),
+    clusterId: r.text("CLUSTER_ID", "Kubernetes"),
+    namespace: r.text("POD_NAMESPACE", "istio-system"),
+    revision: r.text("REVISION", ""),
+    domain: r.text("DOMAIN", "cluster.local"),
+    maxConnectionAgeMs: r.durationMs("GRPC_MAX_CONNECTION_AGE", "0") || null,
+    shutdownMs: r.durationMs("SHUTDOWN_DURATION", "10s"),
+    autoAllowWaypointPolicy: r.boolean("PILOT_AUTO_ALLOW_WAYPOINT_POLICY", false),
+    dryRunPolicies: r.boolean("AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY", false),
+    serviceEntriesSelectPods: r.boolean("PILOT_ENABLE_SERVICEENTRY_SELECT_PODS", true),
+    servicesSelectWorkloadEntries: r.boolean("PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", true),
+    l7DenyAtL4: r.oneOf("AMBIT_L7_DENY_AT_L4", ["ignored", "denied"], "ignored"),
+    mesh: trustDomain === null ? mesh : { ...mesh, trustDomain: trustDomain.replaceAll("@", ".") },
+    logLevel: r.oneOf("LOG_LEVEL", LEVELS, "info"),
+    logFormat: r.oneOf("LOG_FORMAT", ["plain", "json"], "plain"),
+  });
+}
+
+/** The settings as `/debug/configz` shows them: nothing in them is secret. */
+export function dumpConfig(config: Config): Record<string, unknown> {
+  return { ...config, trustedNodeAccounts: [...config.trustedNodeAccounts] };
+}

@@ -1,0 +1,31 @@
+// The whole of one table as response bytes, made once for all clients that start with nothing.
+import type { OutgoingResource } from "#lib/grpc/delta-messages.ts";
+import { encodeResponse, type EncodedPush } from "./encoded-push.ts";
+
+export class FullAnswers {
+  #version = -1;
+  readonly #answers = new Map<string, EncodedPush[]>();
+
+  /** @param version number of the state; another one drops what was made before */
+  get(
+    typeUrl: string,
+    table: ReadonlyMap<string, OutgoingResource>,
+    version: number,
+    nonce: () => string,
+  ): readonly EncodedPush[] {
+    if (version !== this.#version) this.clear();
+    this.#version = version;
+    let answer = this.#answers.get(typeUrl);
+    if (answer === undefined) {
+      const resources = [...table.values()];
+      const response = { typeUrl, nonce: nonce(), systemVersion: String(version), resources };
+      answer = encodeResponse({ ...response, removed: [] }, nonce);
+      this.#answers.set(typeUrl, answer);
+    }
+    return answer;
+  }
+
+  clear(): void {
+    this.#answers.clear();
+  }
+}

@@ -1,0 +1,6 @@
+// The resource types of the mesh, in the order a client subscribes to them.
+
+export const ADDRESS_TYPE = "type.googleapis.com/istio.workload.Address";
+export const AUTHORIZATION_TYPE = "type.googleapis.com/istio.security.Authorization";
+/** Bare workloads under the names and versions of Address; for Envoy's peer metadata extension. */
+export const WORKLOAD_TYPE = "type.googleapis.com/istio.workload.Workload";

@@ -1,0 +1,54 @@
+// Every command by its id; oclif reads this table ("explicit" discovery, see program.ts). Commands import what
+// is slow to load inside `run`, so that help stays fast.
+import type { Command } from "@oclif/core/command";
+import { Apply } from "./commands/apply.ts";
+import { Delete } from "./commands/delete.ts";
+import { Demo } from "./commands/demo.ts";
+import { Enroll } from "./commands/enroll.ts";
+import { ExplainConnection } from "./commands/explain/connection.ts";
+import { Get } from "./commands/get.ts";
+import { LabDown } from "./commands/lab/down.ts";
+import { LabExec } from "./commands/lab/exec.ts";
+import { LabRun } from "./commands/lab/run.ts";
+import { LabStatus } from "./commands/lab/status.ts";
+import { LabUp } from "./commands/lab/up.ts";
+import { Label } from "./commands/label.ts";
+import { TunnelsList } from "./commands/tunnels/list.ts";
+import { TunnelsWatch } from "./commands/tunnels/watch.ts";
+import { Unenroll } from "./commands/unenroll.ts";
+import { Version } from "./commands/version.ts";
+import { ZtunnelConfigAll } from "./commands/ztunnel-config/all.ts";
+import { ZtunnelConfigCertificate } from "./commands/ztunnel-config/certificate.ts";
+import { ZtunnelConfigConnections } from "./commands/ztunnel-config/connections.ts";
+import { ZtunnelConfigPolicy } from "./commands/ztunnel-config/policy.ts";
+import { ZtunnelConfigService } from "./commands/ztunnel-config/service.ts";
+import { ZtunnelConfigWorkload } from "./commands/ztunnel-config/workload.ts";
+
+/** `tunnels` alone lists; a class of its own, since oclif stores the id on the class. */
+class Tunnels extends TunnelsList {}
+
+export const COMMANDS: Readonly<Record<string, Command.Class>> = {
+  apply: Apply,
+  delete: Delete,
+  demo: Demo,
+  enroll: Enroll,
+  "explain:connection": ExplainConnection,
+  get: Get,
+  "lab:down": LabDown,
+  "lab:exec": LabExec,
+  "lab:run": LabRun,
+  "lab:status": LabStatus,
+  "lab:up": LabUp,
+  label: Label,
+  tunnels: Tunnels,
+  "tunnels:list": TunnelsList,
+  "tunnels:watch": TunnelsWatch,
+  unenroll: Unenroll,
+  version: Version,
+  "ztunnel-config:all": ZtunnelConfigAll,
+  "ztunnel-config:certificate": ZtunnelConfigCertificate,
+  "ztunnel-config:connections": ZtunnelConfigConnections,
+  "ztunnel-config:policy": ZtunnelConfigPolicy,
+  "ztunnel-config:service": ZtunnelConfigService,
+  "ztunnel-config:workload": ZtunnelConfigWorkload,
+};

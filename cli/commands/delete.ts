@@ -1,0 +1,92 @@
+// `ambit delete`
+import * as Args from "@oclif/core/args";
+import * as Flags from "@oclif/core/flags";
+import type { Resource } from "#lib/kube/cluster.ts";
+import { AmbitCommand, type Globals } from "../command.ts";
+import { CliError, EXIT, type ExitCode } from "../errors.ts";
+import { namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
+import { readManifests } from "../kube/read-manifests.ts";
+import { displayName, findResource, parseTargets } from "../kube/resource-names.ts";
+import { API_VERSION } from "../render/output.ts";
+
+interface Doomed {
+  readonly resource: Resource;
+  readonly namespace: string | null;
+  readonly name: string;
+}
+
+export class Delete extends AmbitCommand {
+  static override summary = "Delete objects by name or by manifest.";
+  static override description =
+    "Fails when a named object does not exist, unless --ignore-not-found is given; nothing is deleted then.";
+  static override examples = [
+    "<%= config.bin %> <%= command.id %> authorizationpolicy deny-client -n shop",
+    "<%= config.bin %> <%= command.id %> -f policy.yaml --ignore-not-found",
+  ];
+  static override usage = "delete KIND NAME... [FLAGS]";
+  static override strict = false;
+  static override args = {
+    kind: Args.string({ description: "Kind, then names; or each as kind/name.", required: false }),
+  };
+  static override flags = {
+    file: Flags.string({
+      char: "f",
+      aliases: ["filename"],
+      summary: "Delete what this manifest names; - for stdin.",
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    "ignore-not-found": Flags.boolean({ summary: "Missing objects are no failure." }),
+  };
+
+  override async run(): Promise<ExitCode> {
+    const { argv, flags } = await this.parse(Delete);
+    const doomed = await this.#doomed(argv.map(String), flags.file, flags);
+    const cluster = await openCluster(flags, this.io);
+    const present: Doomed[] = [];
+    for (const d of doomed) {
+      if (flags["ignore-not-found"]) {
+        if ((await cluster.get(d.resource, d.namespace, d.name)) !== null) present.push(d);
+        continue;
+      }
+      await requireObject(cluster, d.resource, d.namespace, d.name);
+      present.push(d);
+    }
+    for (const d of present) await cluster.delete(d.resource, d.namespace, d.name);
+    const names = present.map((d) => displayName(d.resource, d.name));
+    const items = names.map((object) => ({ object, change: "deleted" }));
+    await this.showOne(
+      {
+        text: names.map((n) => `${n} deleted\n`).join(""),
+        document: { apiVersion: API_VERSION, kind: "DeleteResult", items },
+        names,
+      },
+      flags,
+    );
+    return EXIT.ok;
+  }
+
+  async #doomed(
+    words: readonly string[],
+    files: readonly string[] | undefined,
+    flags: Globals,
+  ): Promise<readonly Doomed[]> {
+    if (files !== undefined) {
+      if (words.length > 0)
+        throw new CliError("USAGE", "Names and -f exclude each other", ["give one of them"]);
+      return (await readManifests(files, this.io)).map((o) => {
+        const resource = findResource(o.kind);
+        const namespace = resource.namespaced
+          ? (o.metadata.namespace ?? namespaceFor(resource, flags))
+          : null;
+        return { resource, namespace, name: o.metadata.name };
+      });
+    }
+    const targets = words.length === 0 ? [] : parseTargets(words);
+    if (targets.length === 0)
+      throw new CliError("USAGE", "Nothing to delete", [
+        "write a kind and a name, kind/name, or -f FILE",
+      ]);
+    return targets.map((t) => ({ ...t, namespace: namespaceFor(t.resource, flags) }));
+  }
+}

@@ -1,0 +1,41 @@
+// `-f` of the commands that change objects: a file, every manifest below a directory, or stdin.
+import { readdir, readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { KubeObject } from "#lib/kube/cluster.ts";
+import { CliError } from "../errors.ts";
+import type { Io } from "../io.ts";
+
+/** All objects, in order. @throws {CliError} BAD_INPUT naming file, line and field of the first mistakes */
+export async function readManifests(paths: readonly string[], io: Io): Promise<KubeObject[]> {
+  const { parseManifest } = await import("#lib/kube/manifest.ts");
+  const objects: KubeObject[] = [];
+  const problems: string[] = [];
+  for (const path of paths)
+    for (const { file, text } of await readTexts(path, io)) {
+      const manifest = parseManifest(text, file);
+      objects.push(...manifest.objects);
+      problems.push(...manifest.errors.map((e) => e.message));
+    }
+  const [first, ...rest] = problems;
+  if (first !== undefined) throw new CliError("BAD_INPUT", first, rest);
+  if (objects.length === 0) throw new CliError("BAD_INPUT", `No objects in ${paths.join(", ")}`);
+  return objects;
+}
+
+async function readTexts(path: string, io: Io): Promise<{ file: string; text: string }[]> {
+  if (path === "-") return [{ file: "stdin", text: await io.stdin() }];
+  try {
+    if (!(await stat(path)).isDirectory())
+      return [{ file: path, text: await readFile(path, "utf8") }];
+    const names = (await readdir(path, { recursive: true })).filter((n) =>
+      /(^|\/)[^/.][^/]*\.(ya?ml|json)$/.test(n),
+    );
+    const files = names.sort().map((n) => join(path, n));
+    return await Promise.all(
+      files.map(async (file) => ({ file, text: await readFile(file, "utf8") })),
+    );
+  } catch (error) {
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    throw new CliError("BAD_INPUT", `Cannot read ${path}: ${code}`, [], error);
+  }
+}

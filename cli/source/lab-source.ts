@@ -1,0 +1,93 @@
+// The ztunnels of a running lab, reached through the lab's control socket: their admin ports listen inside
+// the nodes' network namespaces, where only the lab's own process is at home.
+import { request, type IncomingMessage } from "node:http";
+import { text } from "node:stream/consumers";
+import { CliError } from "../errors.ts";
+import type { Io } from "../io.ts";
+import { parseJson, type Json } from "./json.ts";
+import { readLabState, type LabState } from "./lab-state.ts";
+import type { AdminPath, MeshSource } from "./mesh-source.ts";
+import { splitLines } from "./ndjson.ts";
+
+/** @throws {CliError} UNREACHABLE when no lab runs */
+export async function openLabSource(
+  dir: string | undefined,
+  io: Pick<Io, "env">,
+): Promise<MeshSource> {
+  return new LabSource(await readLabState(dir, io));
+}
+
+class LabSource implements MeshSource {
+  readonly name: string;
+  readonly confidence = "live";
+  readonly #state: LabState;
+
+  constructor(state: LabState) {
+    this.#state = state;
+    this.name = `the lab at ${state.dir}`;
+  }
+
+  async nodes(): Promise<readonly string[]> {
+    if (this.#state.nodes.length === 0)
+      throw new CliError("UNREACHABLE", `${this.name} has no nodes`, ["see: ambit lab status"]);
+    return this.#state.nodes.map((n) => n.name);
+  }
+
+  async fetch(node: string, path: AdminPath, signal: AbortSignal): Promise<Json> {
+    const response = await this.#get(node, path, signal);
+    return parseJson(await text(response), `${path} of ${node}`);
+  }
+
+  async *lines(node: string, path: string, signal: AbortSignal): AsyncIterable<string> {
+    try {
+      yield* splitLines(await this.#get(node, path, signal));
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+
+  #adminOf(node: string): string {
+    const found = this.#state.nodes.find((n) => n.name === node);
+    if (found === undefined) throw new CliError("NOT_FOUND", `${this.name} has no node ${node}`);
+    return found.ztunnelAdmin;
+  }
+
+  async #get(node: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const req = request(
+        {
+          socketPath: this.#state.controlSocket,
+          path: `${this.#adminOf(node)}${path}`,
+          headers: { host: "lab" },
+          signal,
+        },
+        resolve,
+      );
+      req.on("error", (error) =>
+        reject(signal.aborted ? (signal.reason as Error) : unreachable(error, this.#state)),
+      );
+      req.end();
+    });
+    if (response.statusCode === 200) return response;
+    throw new CliError("UNREACHABLE", reasonOf(response.statusCode ?? 0, await text(response)));
+  }
+}
+
+/** The lab's own refusals are JSON; a ztunnel's are text. */
+function reasonOf(status: number, body: string): string {
+  const said = /^\{"error":"((?:[^"\\]|\\.)*)"/.exec(body)?.[1];
+  if (said !== undefined) return JSON.parse(`"${said}"`) as string;
+  const reason = body.trim().slice(0, 200);
+  return `HTTP ${status}${reason === "" ? "" : `: ${reason}`}`;
+}
+
+function unreachable(error: NodeJS.ErrnoException, state: LabState): CliError {
+  return new CliError(
+    "UNREACHABLE",
+    `The lab at ${state.dir} does not answer: ${error.code ?? error.message}`,
+    error.code === "EACCES"
+      ? ["it was started by another user: run ambit as that user, or with sudo"]
+      : ["it may have ended without cleaning up: ambit lab down, then ambit lab up"],
+    error,
+  );
+}

@@ -1,0 +1,89 @@
+// Where answers come from: the ztunnels of a running lab, or a saved file. Commands see only this.
+import { CliError } from "../errors.ts";
+import type { Unanswered } from "../render/output.ts";
+import type { Json } from "./json.ts";
+
+/** Documents a ztunnel serves on its admin port. */
+export type AdminPath = "/config_dump" | "/ambit/tunnels";
+
+export interface MeshSource {
+  /** For sentences: `the lab at /run/ambit-lab`. */
+  readonly name: string;
+  readonly confidence: "live" | "snapshot";
+  /** Nodes with a ztunnel, by name. Never empty. */
+  nodes(): Promise<readonly string[]>;
+  /** @throws when the ztunnel cannot be asked; `gather` turns that into a partial answer */
+  fetch(node: string, path: AdminPath, signal: AbortSignal): Promise<Json>;
+  /** One JSON text per line, until `signal` aborts or the ztunnel ends. */
+  lines(node: string, path: string, signal: AbortSignal): AsyncIterable<string>;
+}
+
+export interface Gathered<T> {
+  readonly answers: readonly { readonly node: string; readonly value: T }[];
+  readonly partial: readonly Unanswered[];
+}
+
+/** Ztunnels asked at a time. */
+const PARALLEL = 8;
+
+export interface GatherOptions {
+  readonly node?: string | undefined;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/**
+ * Asks every ztunnel, or only `node`'s. Some failures make the answer partial.
+ * @throws {CliError} UNREACHABLE when none answered, NOT_FOUND for an unknown node
+ */
+export async function gather<T>(
+  source: MeshSource,
+  path: AdminPath,
+  parse: (json: Json) => T,
+  options: GatherOptions,
+): Promise<Gathered<T>> {
+  const nodes = await chosenNodes(source, options.node);
+  const answers: { node: string; value: T }[] = [];
+  const partial: Unanswered[] = [];
+  const queue = nodes.values();
+  const worker = async (): Promise<void> => {
+    for (const node of queue) {
+      const signal = AbortSignal.any([options.signal, AbortSignal.timeout(options.timeoutMs)]);
+      try {
+        answers.push({ node, value: parse(await source.fetch(node, path, signal)) });
+      } catch (error) {
+        options.signal.throwIfAborted();
+        // A file that is wrong, or the one node asked for, is the answer itself.
+        if (nodes.length === 1 && error instanceof CliError && error.code !== "UNREACHABLE")
+          throw error;
+        partial.push({ node, error: reasonOf(error, options.timeoutMs) });
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL, nodes.length) }, worker));
+  if (answers.length === 0) {
+    const reasons = partial.map((p) => `${p.node}: ${p.error}`);
+    throw new CliError("UNREACHABLE", `No ztunnel of ${source.name} answered ${path}`, reasons);
+  }
+  const order = (a: { node: string }, b: { node: string }): number => a.node.localeCompare(b.node);
+  return { answers: answers.sort(order), partial: partial.sort(order) };
+}
+
+/** All nodes, or the one asked for. @throws {CliError} NOT_FOUND */
+export async function chosenNodes(
+  source: MeshSource,
+  node: string | undefined,
+): Promise<readonly string[]> {
+  const nodes = await source.nodes();
+  if (node === undefined) return nodes;
+  if (nodes.includes(node)) return [node];
+  throw new CliError("NOT_FOUND", `No ztunnel on node ${JSON.stringify(node)} in ${source.name}`, [
+    `nodes: ${nodes.join(", ")}`,
+  ]);
+}
+
+function reasonOf(error: unknown, timeoutMs: number): string {
+  if (error instanceof Error && error.name === "TimeoutError")
+    return `no answer within ${timeoutMs} ms`;
+  return error instanceof Error ? error.message : String(error);
+}

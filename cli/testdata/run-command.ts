@@ -1,0 +1,42 @@
+// Runs command lines in-process with captured output, for tests.
+import { join } from "node:path";
+import type { Io } from "../io.ts";
+import { runAmbit } from "../program.ts";
+
+export interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Noon of the day on which the recorded data was made. */
+export const NOON = Date.parse("2026-06-01T12:00:00Z");
+
+export interface RunOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** `line`: words separated by spaces; `%` at a word's start is this folder. */
+export async function ambit(
+  line: string | readonly string[],
+  options: RunOptions = {},
+): Promise<Ran> {
+  const words = typeof line === "string" ? line.split(" ").filter((w) => w !== "") : line;
+  const argv = words.map((w) => w.replace(/^%/, `${import.meta.dirname}/`));
+  let stdout = "";
+  let stderr = "";
+  const io: Io = {
+    out: async (chunk) => void (stdout += chunk),
+    err: (text) => void (stderr += `${text}\n`),
+    stdin: async () => options.stdin ?? "",
+    env: { AMBIT_LAB: join(import.meta.dirname, "no-lab"), ...options.env },
+    signal: options.signal ?? new AbortController().signal,
+    ignoreInterrupts: () => undefined,
+    stdoutIsTty: false,
+    now: () => NOON,
+  };
+  const code = await runAmbit(argv, io);
+  return { code, stdout, stderr };
+}

@@ -1,7 +1,9 @@
 // The numbers of an HBONE connection, each with its unit and reason.
 
-/** Bytes of one stream we take before we must grant more; grows while the application keeps up. */
+/** Bytes of one stream we take before we must grant more; grows while the application takes them fast. */
 export const STREAM_WINDOW_START = 262_144;
+/** An application that takes half a window in less time gets twice the window: it is the window that slows it. */
+export const GROW_WITHIN_MS = 100;
 /** Where growth ends, and what Istio's ztunnel grants from the start. */
 export const STREAM_WINDOW_MAX = 4_194_304;
 /** Bytes of all streams together; granted back as they arrive, since each stream is bounded by itself. */

@@ -18,8 +18,8 @@ export abstract class HboneStream implements Task {
   recvWindowSize = STREAM_WINDOW_START;
   /** Consumed, but not yet granted again. */
   recvUngranted = 0;
-  /** The application kept the tunnel waiting since the last grant: no growth. */
-  recvWasSlow = false;
+  /** When the peer was last granted more; two grants close together make the window grow. */
+  recvGrantedAtMs = 0;
   isLocalEnded = false;
   isRemoteEnded = false;
   /** Response headers were sent (server) or received (client). */

@@ -22,7 +22,6 @@ import type { NativeBuffer } from "#lib/sys/memory.ts";
 import * as raw from "#lib/sys/raw.ts";
 import {
   EPOLLERR,
-  EPOLLET,
   EPOLLHUP,
   EPOLLIN,
   EPOLLOUT,
@@ -53,8 +52,8 @@ const CONTROL_ROOM = 32_768;
 const MIN_DATA_ROOM = 16_384;
 /** A turn reads a tunnel this often before others get theirs. */
 const READS_PER_TURN = 4;
-/** Less than this in one go means OpenSSL's read emptied the socket (its buffer is larger). */
-const SURELY_DRAINED = 49_152;
+/** Less than this in one go, and nothing pending in OpenSSL: probably nothing is left. The socket is level-triggered. */
+const PROBABLY_DRAINED = 49_152;
 
 export type TunnelState = "connecting" | "handshake" | "open" | "closed";
 
@@ -162,7 +161,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const timeoutMs =
       this.state === "connecting" ? limit.CONNECT_TIMEOUT_MS : limit.HANDSHAKE_TIMEOUT_MS;
     this.#timer = this.#reactor.after(timeoutMs, () => this.#onSetupTimeout());
-    this.#reactor.add(this.fd, EPOLLIN | EPOLLOUT | EPOLLET, this);
+    this.#reactor.add(this.fd, EPOLLIN | EPOLLOUT, this);
     if (this.state === "handshake") this.#tls = this.#context.open(this.fd, this.#peerCheck);
   }
 
@@ -184,7 +183,8 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (this.state === "connecting") this.#finishConnect(events);
     if (this.state === "handshake") this.#stepHandshake();
     if (this.state !== "open") return;
-    if (this.#isWriteBlocked && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0) this.flush();
+    if (this.#isWriteBlocked && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) !== 0) this.#resume();
+    if (this.state !== "open") return;
     this.#read();
   }
 
@@ -283,11 +283,13 @@ export class Tunnel implements FdHandler, Flushable, Task {
     stream.recvUngranted += length;
     if (stream.recvUngranted < stream.recvWindowSize >> 1 || stream.isRemoteEnded) return;
     let grant = stream.recvUngranted;
-    if (!stream.recvWasSlow && stream.recvWindowSize < limit.STREAM_WINDOW_MAX) {
+    const { nowMs } = this.#reactor;
+    const isFast = nowMs - stream.recvGrantedAtMs < limit.GROW_WITHIN_MS;
+    if (isFast && stream.recvWindowSize < limit.STREAM_WINDOW_MAX) {
       grant += stream.recvWindowSize;
       stream.recvWindowSize *= 2;
     }
-    stream.recvWasSlow = false;
+    stream.recvGrantedAtMs = nowMs;
     stream.recvUngranted = 0;
     stream.recvWindow += grant;
     if (stream.tunnel === this) this.#sendWindowUpdate(stream.streamId, grant);
@@ -297,15 +299,13 @@ export class Tunnel implements FdHandler, Flushable, Task {
   flush(): void {
     const buffer = this.#write;
     if (buffer === null || this.#tls === null || this.state !== "open") return;
-    this.#isWriteBlocked = false;
-    while (this.#start < this.#end) {
+    while (this.#start < this.#end && !this.#tls.isBlocked) {
       const put = this.#tls.write(buffer.address + this.#start, this.#end - this.#start);
-      if (put > 0) this.#start += put;
-      else if (put === WOULD_BLOCK) {
-        this.#isWriteBlocked = true;
-        break;
-      } else return this.#lost();
+      if (put <= 0) return this.#lost();
+      this.#start += put;
     }
+    const { isBlocked } = this.#tls;
+    if (isBlocked !== this.#isWriteBlocked) this.#watchWritable(isBlocked);
     if (this.#start === this.#end) {
       this.#start = 0;
       this.#end = 0;
@@ -317,6 +317,20 @@ export class Tunnel implements FdHandler, Flushable, Task {
       this.#start = 0;
     }
     if (this.#end < WRITE_SIZE / 2) this.#wakeBlocked();
+  }
+
+  #resume(): void {
+    const done = this.#tls?.resume() ?? 0;
+    if (done === WOULD_BLOCK) return;
+    if (done !== 0) return this.#lost();
+    this.#watchWritable(false);
+    this.flush();
+  }
+
+  /** Writability is asked for only while something waits: the socket is level-triggered. */
+  #watchWritable(isBlocked: boolean): void {
+    this.#isWriteBlocked = isBlocked;
+    this.#reactor.modify(this.fd, isBlocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
   }
 
   /** Graceful end: no new streams, those running go on; closes when the last has ended. */
@@ -356,13 +370,15 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const tls = this.#tls;
     if (tls === null) return;
     try {
-      if (tls.handshake() !== "done") return;
+      const step = tls.handshake();
+      if (step !== "done") return this.#watchWritable(step === "want-write");
     } catch (error) {
       if (!(error instanceof TlsError)) throw error;
       const code = tls.refusal === null ? "TLS" : "PEER_IDENTITY";
       return this.#finish(new HboneError(code, `TLS handshake failed: ${error.message}`));
     }
     this.state = "open";
+    this.#watchWritable(false);
     this.openedAtMs = this.#reactor.nowMs;
     this.peerUriSans = tls.peerUriSans;
     this.#timer?.cancel();
@@ -422,7 +438,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
         result = tls.read(scratch.address + have + got, READ_SIZE - have - got);
         if (result <= 0) break;
         got += result;
-        if (got < SURELY_DRAINED && !tls.hasPending()) {
+        if (got < PROBABLY_DRAINED && !tls.hasPending()) {
           isDrained = true;
           break;
         }

@@ -46,14 +46,16 @@ export function armScratch(): void {
 /** Reads what the kernel left in the scratch memory; IPv4-mapped addresses become IPv4. */
 export function decodeSockaddr(): SocketAddr {
   const b = scratch.bytes;
-  const port = b.readUInt16BE(2);
-  const family = b.readUInt16LE(0);
-  if (family === AF_INET) return { ip: ipv4At(b, 4), port };
-  return { ip: ipFromBytes(b.subarray(8, 24)), port };
+  const port = ((b[2] ?? 0) << 8) | (b[3] ?? 0);
+  if (b[0] === AF_INET) return { ip: ipv4At(b, 4), port };
+  // ::ffff:0:0/96: ten zero bytes, then two of ones
+  const isMapped =
+    b[18] === 0xff && b[19] === 0xff && b.readDoubleLE(8) === 0 && b[16] === 0 && b[17] === 0;
+  return { ip: isMapped ? ipv4At(b, 20) : ipFromBytes(b.subarray(8, 24)), port };
 }
 
 function ipv4At(b: Buffer, o: number): Ip {
-  return ipFromBytes(b.subarray(o, o + 4));
+  return `${b[o]}.${b[o + 1]}.${b[o + 2]}.${b[o + 3]}` as Ip;
 }
 
 function writeIpv4(ip: Ip, b: Buffer, offset: number): void {

@@ -2,6 +2,8 @@
 // One TlsContext per identity and role; a TlsSession per connection. Numbers on the hot path:
 // `read` and `write` return bytes moved, WOULD_BLOCK, or CLOSED with the reason kept.
 import { cString, nativeBuffer } from "./memory.ts";
+import { EAGAIN, EINTR, lastErrno } from "./errors.ts";
+import * as raw from "./raw.ts";
 import { registerCallback, viewOf } from "./raw.ts";
 import * as ssl from "./tls-raw.ts";
 
@@ -52,6 +54,42 @@ const ALPN_H2 = nativeBuffer(3);
 ALPN_H2.bytes.set([2, 0x68, 0x32]);
 /** One read(2) takes up to four full records. */
 const READ_BUFFER = 65_536 + 1024;
+
+/** Plain bytes encrypted before each write(2): fewer, larger writes wake the peer less often. */
+const WRITE_CHUNK = 196_608;
+const RECORD_SIZE = 16_384;
+/** Takes a whole chunk with its record overhead, and whatever a handshake says. */
+const RING_SIZE = 262_144;
+
+/**
+ * Where OpenSSL puts what it has encrypted: one ring for all sessions of this thread, emptied before
+ * any call here returns, so that an idle session holds no output buffer.
+ */
+class CipherRing {
+  /** The end the sessions write to. */
+  readonly inner: number;
+  readonly #outer: number;
+  readonly #data = nativeBuffer(8);
+  readonly #words = new Uint32Array(this.#data.bytes.buffer, this.#data.bytes.byteOffset, 2);
+
+  constructor() {
+    const ends = nativeBuffer(16);
+    ensure(ssl.bioNewPair(ends.address, RING_SIZE, ends.address + 8, RING_SIZE) === 1, "BIO pair");
+    this.inner = Number(ends.bytes.readBigUInt64LE(0));
+    this.#outer = Number(ends.bytes.readBigUInt64LE(8));
+  }
+
+  /** Takes everything out. The bytes stay good until the next session writes. */
+  take(): number {
+    return ssl.bioNread(this.#outer, this.#data.address, RING_SIZE);
+  }
+
+  get address(): number {
+    return (this.#words[0] ?? 0) + (this.#words[1] ?? 0) * 2 ** 32;
+  }
+}
+
+let ring: CipherRing | null = null;
 
 /** The session whose handshake is running on this thread; the callbacks below serve it. */
 let handshaking: TlsSession | null = null;
@@ -157,13 +195,22 @@ export class TlsSession implements Disposable {
   /** Why the peer's certificate was refused. */
   refusal: string | null = null;
   readonly check: PeerCheck;
+  readonly #fd: number;
+  readonly #ring: CipherRing;
   #ssl: number;
+  /** Encrypted, but not yet taken by the socket. */
+  #rest: Buffer | null = null;
 
   constructor(ctx: number, role: "client" | "server", fd: number, check: PeerCheck) {
     this.check = check;
+    this.#fd = fd;
+    ring ??= new CipherRing();
+    this.#ring = ring;
     this.#ssl = ssl.sslNew(ctx);
     if (this.#ssl === 0) throw new TlsError(`Cannot start a TLS session: ${takeErrors()}`);
-    ssl.sslSetFd(this.#ssl, fd);
+    ssl.sslSet0Rbio(this.#ssl, ssl.bioNewSocket(fd, 0));
+    ssl.bioUpRef(this.#ring.inner);
+    ssl.sslSet0Wbio(this.#ssl, this.#ring.inner);
     if (role === "server") ssl.sslSetAcceptState(this.#ssl);
     else ssl.sslSetConnectState(this.#ssl);
   }
@@ -174,10 +221,10 @@ export class TlsSession implements Disposable {
     handshaking = this;
     const result = ssl.sslDoHandshake(this.#ssl);
     handshaking = null;
-    if (result === 1) return "done";
-    const error = ssl.sslGetError(this.#ssl, result);
-    if (error === SSL_ERROR_WANT_READ) return "want-read";
-    if (error === SSL_ERROR_WANT_WRITE) return "want-write";
+    const error = result === 1 ? 0 : ssl.sslGetError(this.#ssl, result);
+    const sent = this.#send();
+    if (result === 1) return sent === WOULD_BLOCK ? "want-write" : "done";
+    if (error === SSL_ERROR_WANT_READ) return sent === WOULD_BLOCK ? "want-write" : "want-read";
     if (this.refusal !== null) throw new TlsError(this.refusal);
     throw new TlsError(
       error === SSL_ERROR_SSL ? takeErrors() : "connection closed during handshake",
@@ -190,10 +237,32 @@ export class TlsSession implements Disposable {
     return got > 0 ? got : this.#outcome(got);
   }
 
-  /** Hot path: runs per record. Bytes written, WOULD_BLOCK or CLOSED. */
+  /**
+   * Hot path: runs per flush. Bytes taken over, WOULD_BLOCK or CLOSED. What was taken over may still
+   * wait for the socket: `isBlocked` tells.
+   */
   write(address: number, length: number): number {
-    const put = ssl.sslWrite(this.#ssl, address, length);
-    return put > 0 ? put : this.#outcome(put);
+    if (this.#rest !== null && this.#send() !== 0)
+      return this.#rest === null ? CLOSED : WOULD_BLOCK;
+    const end = length < WRITE_CHUNK ? length : WRITE_CHUNK;
+    let taken = 0;
+    while (taken < end) {
+      const left = end - taken;
+      const put = ssl.sslWrite(this.#ssl, address + taken, left < RECORD_SIZE ? left : RECORD_SIZE);
+      if (put <= 0) return this.#outcome(put);
+      taken += put;
+    }
+    return this.#send() === CLOSED ? CLOSED : taken;
+  }
+
+  /** Encrypted bytes wait for the socket to become writable; `write` sends them first. */
+  get isBlocked(): boolean {
+    return this.#rest !== null;
+  }
+
+  /** Sends what is left of earlier writes. 0 when all is gone, else WOULD_BLOCK or CLOSED. */
+  resume(): number {
+    return this.#rest === null ? 0 : this.#send();
   }
 
   /** Whether OpenSSL holds bytes it has already taken from the socket. */
@@ -205,6 +274,7 @@ export class TlsSession implements Disposable {
   shutdown(): void {
     ssl.errClear();
     if (this.#ssl !== 0) ssl.sslShutdown(this.#ssl);
+    this.#send();
     ssl.errClear();
   }
 
@@ -213,8 +283,42 @@ export class TlsSession implements Disposable {
     this.#ssl = 0;
   }
 
+  /** Moves the ring's content into the socket; what does not fit is kept. 0, WOULD_BLOCK or CLOSED. */
+  #send(): number {
+    const fresh = this.#ring.take();
+    if (this.#rest !== null) {
+      if (fresh > 0) this.#rest = Buffer.concat([this.#rest, this.#copy(0, fresh)]);
+      const rest = this.#rest;
+      const put = this.#put(raw.addressOf(rest), rest.length);
+      if (put === CLOSED) this.#rest = null;
+      else this.#rest = put === rest.length ? null : rest.subarray(Math.max(0, put));
+      return put === CLOSED ? CLOSED : this.#rest === null ? 0 : WOULD_BLOCK;
+    }
+    if (fresh <= 0) return 0;
+    const put = this.#put(this.#ring.address, fresh);
+    if (put === fresh) return 0;
+    if (put === CLOSED) return CLOSED;
+    this.#rest = this.#copy(Math.max(0, put), fresh);
+    return WOULD_BLOCK;
+  }
+
+  #put(address: number, length: number): number {
+    for (;;) {
+      const put = raw.write(this.#fd, address, length);
+      if (put >= 0) return put;
+      const errno = lastErrno();
+      if (errno === EAGAIN) return WOULD_BLOCK;
+      if (errno !== EINTR) return CLOSED;
+    }
+  }
+
+  #copy(from: number, to: number): Buffer {
+    return Buffer.from(new Uint8Array(viewOf(this.#ring.address + from, to - from)));
+  }
+
   #outcome(result: number): number {
     const error = ssl.sslGetError(this.#ssl, result);
+    this.#send(); // an alert or a key update
     if (error === SSL_ERROR_WANT_READ || error === SSL_ERROR_WANT_WRITE) return WOULD_BLOCK;
     if (error === SSL_ERROR_ZERO_RETURN || error === SSL_ERROR_SYSCALL)
       this.refusal ??= "closed by peer";

@@ -7,6 +7,13 @@ import type { Connection, Failure } from "./connection.ts";
 
 type Field = readonly [key: string, value: string | number | null, isBare?: boolean];
 
+/** The parts of a line that all connections of one series share: before, between and behind the addresses. */
+interface Segments {
+  readonly source: string;
+  readonly destination: string;
+  readonly service: string;
+}
+
 /** Lines in one batch. */
 const BATCH = 64;
 
@@ -14,6 +21,7 @@ export class AccessLog {
   level: "off" | "info" | "debug";
   readonly #format: "plain" | "json";
   readonly #emit: (text: string) => void;
+  readonly #segments = new WeakMap<Workload, Map<string, Segments>>();
   #lines = "";
   #count = 0;
 
@@ -28,21 +36,26 @@ export class AccessLog {
   }
 
   opened(c: Connection, nowMs: number): void {
-    if (this.level === "debug") this.#line(nowMs, "debug", "connection opened", fieldsOf(c));
+    if (this.level === "debug") this.#connectionLine(nowMs, "debug", "connection opened", c, "");
   }
 
   closed(c: Connection, failure: Failure | null, nowMs: number): void {
     if (this.level === "off") return;
-    const fields = fieldsOf(c);
-    fields.push(
-      ["bytes_sent", c.bytes?.bytesSent ?? 0, true],
-      ["bytes_recv", c.bytes?.bytesReceived ?? 0, true],
-      ["duration", `${Math.max(0, Math.round(nowMs - c.init.openedAtMs))}ms`],
-      ["error", failure?.detail ?? null],
-      ["reason", failure?.reason ?? null],
-      ["policy", failure?.policy ?? null],
-    );
-    this.#line(nowMs, failure === null ? "info" : "error", "connection complete", fields);
+    const sent = c.bytes?.bytesSent ?? 0;
+    const received = c.bytes?.bytesReceived ?? 0;
+    const duration = Math.max(0, Math.round(nowMs - c.init.openedAtMs));
+    let tail =
+      this.#format === "json"
+        ? `,"bytes_sent":${sent},"bytes_recv":${received},"duration":"${duration}ms"`
+        : ` bytes_sent=${sent} bytes_recv=${received} duration="${duration}ms"`;
+    if (failure === null)
+      return this.#connectionLine(nowMs, "info", "connection complete", c, tail);
+    tail += this.#fields([
+      ["error", failure.detail],
+      ["reason", failure.reason],
+      ["policy", failure.policy ?? null],
+    ]);
+    this.#connectionLine(nowMs, "error", "connection complete", c, tail);
   }
 
   /** A connection refused before anything was known about it. */
@@ -54,13 +67,14 @@ export class AccessLog {
     nowMs: number,
   ): void {
     if (this.level === "off") return;
-    this.#line(nowMs, "warn", "connection failed", [
+    const fields = this.#fields([
       ["src.addr", formatSocketAddr(source), true],
       ["dst.addr", destination === null ? null : formatSocketAddr(destination), true],
       ["direction", direction],
       ["error", failure.detail],
       ["reason", failure.reason],
     ]);
+    this.#line(this.#head(nowMs, "warn", "connection failed") + fields.slice(1));
   }
 
   get hasLines(): boolean {
@@ -76,13 +90,85 @@ export class AccessLog {
     this.#emit(text);
   }
 
-  #line(nowMs: number, level: string, message: string, fields: readonly Field[]): void {
-    const time = timestamp(nowMs);
-    this.#lines +=
+  /** Hot path: runs per connection. */
+  #connectionLine(
+    nowMs: number,
+    level: string,
+    message: string,
+    c: Connection,
+    tail: string,
+  ): void {
+    const { source, destination, service } = this.#segmentsOf(c);
+    const { init } = c;
+    const isHbone = init.protocol === "HBONE";
+    const head = this.#head(nowMs, level, message);
+    this.#line(
       this.#format === "json"
-        ? jsonLine(time, level, message, fields)
-        : plainLine(time, level, message, fields);
+        ? `${head}"src.addr":"${formatSocketAddr(init.source)}"${source},"dst.addr":"${formatSocketAddr(init.destination)}"${isHbone ? `,"dst.hbone_addr":"${init.original}"` : ""}${service}${destination}${tail}`
+        : `${head}src.addr=${formatSocketAddr(init.source)}${source} dst.addr=${formatSocketAddr(init.destination)}${isHbone ? ` dst.hbone_addr=${init.original}` : ""}${service}${destination}${tail}`,
+    );
+  }
+
+  #head(nowMs: number, level: string, message: string): string {
+    const time = timestamp(nowMs);
+    return this.#format === "json"
+      ? `{"level":"${level}","time":"${time}","scope":"access","message":"${message}",`
+      : `${time}\t${level}\taccess\t${message}\t`;
+  }
+
+  #line(text: string): void {
+    this.#lines += this.#format === "json" ? `${text}}\n` : `${text}\n`;
     if (++this.#count >= BATCH) this.flush();
+  }
+
+  #segmentsOf(c: Connection): Segments {
+    const { init } = c;
+    const anchor = init.destinationWorkload ?? init.sourceWorkload;
+    if (anchor === null) return this.#makeSegments(c);
+    let byKey = this.#segments.get(anchor);
+    if (byKey === undefined) {
+      byKey = new Map();
+      this.#segments.set(anchor, byKey);
+    }
+    const key = `${init.sourceWorkload?.uid ?? ""}|${init.sourceIdentity ?? ""}|${init.service?.hostname ?? ""}|${init.direction}${init.protocol}`;
+    let made = byKey.get(key);
+    if (made === undefined) {
+      if (byKey.size > 1000) byKey.clear();
+      made = this.#makeSegments(c);
+      byKey.set(key, made);
+    }
+    return made;
+  }
+
+  #makeSegments({ init }: Connection): Segments {
+    const isHbone = init.protocol === "HBONE";
+    return {
+      source: this.#fields([
+        ["src.workload", nameOf(init.sourceWorkload)],
+        ["src.namespace", init.sourceWorkload?.namespace ?? null],
+        ["src.identity", isHbone ? init.sourceIdentity : null],
+        ["src.cluster", init.sourceWorkload?.clusterId ?? null],
+      ]),
+      service: this.#fields([["dst.service", init.service?.hostname ?? null]]),
+      destination: this.#fields([
+        ["dst.workload", nameOf(init.destinationWorkload)],
+        ["dst.namespace", init.destinationWorkload?.namespace ?? null],
+        ["dst.identity", isHbone ? init.destinationIdentity : null],
+        ["dst.cluster", init.destinationWorkload?.clusterId ?? null],
+        ["direction", init.direction],
+      ]),
+    };
+  }
+
+  /** Each field with its separator before it. */
+  #fields(fields: readonly Field[]): string {
+    let text = "";
+    for (const [key, value, isBare] of fields) {
+      if (value === null) continue;
+      if (this.#format === "json") text += `,"${key}":${JSON.stringify(value)}`;
+      else text += isBare === true ? ` ${key}=${value}` : ` ${key}=${JSON.stringify(value)}`;
+    }
+    return text;
   }
 }
 
@@ -95,47 +181,6 @@ function timestamp(nowMs: number): string {
     stamp = `${new Date(nowMs).toISOString().slice(0, -1)}000Z`;
   }
   return stamp;
-}
-
-function plainLine(time: string, level: string, message: string, fields: readonly Field[]): string {
-  let text = `${time}\t${level}\taccess\t${message}\t`;
-  let separator = "";
-  for (const [key, value, isBare] of fields) {
-    if (value === null) continue;
-    text +=
-      isBare === true
-        ? `${separator}${key}=${value}`
-        : `${separator}${key}=${JSON.stringify(value)}`;
-    separator = " ";
-  }
-  return `${text}\n`;
-}
-
-function jsonLine(time: string, level: string, message: string, fields: readonly Field[]): string {
-  let text = `{"level":"${level}","time":"${time}","scope":"access","message":"${message}"`;
-  for (const [key, value] of fields)
-    if (value !== null) text += `,"${key}":${JSON.stringify(value)}`;
-  return `${text}}\n`;
-}
-
-function fieldsOf(c: Connection): Field[] {
-  const { init } = c;
-  const isHbone = init.protocol === "HBONE";
-  return [
-    ["src.addr", formatSocketAddr(init.source), true],
-    ["src.workload", nameOf(init.sourceWorkload)],
-    ["src.namespace", init.sourceWorkload?.namespace ?? null],
-    ["src.identity", isHbone ? init.sourceIdentity : null],
-    ["src.cluster", init.sourceWorkload?.clusterId ?? null],
-    ["dst.addr", formatSocketAddr(init.destination), true],
-    ["dst.hbone_addr", isHbone ? init.original : null, true],
-    ["dst.service", init.service?.hostname ?? null],
-    ["dst.workload", nameOf(init.destinationWorkload)],
-    ["dst.namespace", init.destinationWorkload?.namespace ?? null],
-    ["dst.identity", isHbone ? init.destinationIdentity : null],
-    ["dst.cluster", init.destinationWorkload?.clusterId ?? null],
-    ["direction", init.direction],
-  ];
 }
 
 function nameOf(workload: Workload | null): string | null {

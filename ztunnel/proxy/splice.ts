@@ -163,6 +163,7 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
   }
 
   #shutdownApp(): void {
+    if (this.#isReadEnded && this.isRemoteEnded) return this.finish(FINISHED); // closing says as much
     if (!this.#isWriteDead && this.fd >= 0) raw.shutdown(this.fd, SHUT_WR);
     this.#finishIfDone();
   }
@@ -176,7 +177,6 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     this.#pending ??= [];
     this.#pending.push(Buffer.from(readScratch().bytes.subarray(offset, offset + length)));
     this.#pendingBytes += length;
-    this.recvWasSlow = true;
     if (this.tunnel !== null) this.tunnel.backlog += length;
   }
 

@@ -2,6 +2,7 @@
 // still being set up already takes streams, so that at most one is dialled per key at a time and all
 // who wait fail together.
 import type { HeaderList } from "#lib/wire/hpack-encoder.ts";
+import type { Ip, SocketAddr } from "#lib/net/ip.ts";
 import type { Reactor, Timer } from "#lib/sys/reactor.ts";
 import { HboneError } from "./errors.ts";
 import type { HboneStream } from "./stream.ts";
@@ -15,10 +16,19 @@ export interface PoolOptions {
   readonly idleMs: number;
 }
 
+/** What two connections must have in common to share a tunnel; the source identity is the pool's own. */
+export interface PoolKey {
+  readonly nextHop: SocketAddr;
+  readonly sourceIp: Ip;
+  /** Expected of the peer, in order. */
+  readonly identities: readonly string[];
+}
+
 /** Starts a tunnel to the key's next hop. @throws {HboneError} when it cannot even begin */
 export type Dial = (owner: TunnelOwner) => Tunnel;
 
 interface Entry {
+  readonly key: PoolKey;
   readonly tunnel: Tunnel;
   usedAtMs: number;
 }
@@ -29,8 +39,9 @@ const MAX_IDLE_TUNNELS = 500;
 /** Owns its tunnels. */
 export class HbonePool implements Disposable {
   readonly #options: PoolOptions;
-  readonly #byKey = new Map<string, Entry[]>();
-  readonly #keyOf = new Map<Tunnel, string>();
+  /** By the next hop's address; few entries share one. */
+  readonly #byIp = new Map<Ip, Entry[]>();
+  readonly #entryOf = new Map<Tunnel, Entry>();
   #sweep: Timer | null = null;
   #isClosed = false;
   readonly #owner: TunnelOwner = {
@@ -45,23 +56,24 @@ export class HbonePool implements Disposable {
   }
 
   get size(): number {
-    return this.#keyOf.size;
+    return this.#entryOf.size;
   }
 
   tunnels(): MapIterator<Tunnel> {
-    return this.#keyOf.keys();
+    return this.#entryOf.keys();
   }
 
   /**
    * Opens `stream` over a tunnel of `key`, dialling one if none has room.
    * @throws {HboneError} when dialling cannot begin
    */
-  open(key: string, dial: Dial, stream: HboneStream, headers: HeaderList): void {
+  open(key: PoolKey, dial: Dial, stream: HboneStream, headers: HeaderList): void {
     if (this.#isClosed) throw new HboneError("CLOSING", "The proxy is closing");
     const { maxStreams, reactor } = this.#options;
-    let entries = this.#byKey.get(key);
+    let entries = this.#byIp.get(key.nextHop.ip);
     if (entries !== undefined)
       for (const entry of entries) {
+        if (!isSameKey(entry.key, key)) continue;
         if (entry.tunnel.streamCount >= maxStreams || !entry.tunnel.hasRoomForStream) continue;
         entry.usedAtMs = reactor.nowMs;
         return entry.tunnel.openStream(stream, headers);
@@ -69,10 +81,11 @@ export class HbonePool implements Disposable {
     const tunnel = dial(this.#owner);
     if (entries === undefined) {
       entries = [];
-      this.#byKey.set(key, entries);
+      this.#byIp.set(key.nextHop.ip, entries);
     }
-    entries.push({ tunnel, usedAtMs: reactor.nowMs });
-    this.#keyOf.set(tunnel, key);
+    const entry = { key, tunnel, usedAtMs: reactor.nowMs };
+    entries.push(entry);
+    this.#entryOf.set(tunnel, entry);
     this.#sweep ??= reactor.after(this.#sweepMs, () => this.#release());
     tunnel.openStream(stream, headers);
   }
@@ -80,14 +93,14 @@ export class HbonePool implements Disposable {
   /** Ends every tunnel gracefully; streams go on. */
   drain(): void {
     this.#isClosed = true;
-    for (const tunnel of [...this.#keyOf.keys()]) tunnel.drain();
+    for (const tunnel of [...this.#entryOf.keys()]) tunnel.drain();
   }
 
   /** Ends every tunnel and stream now. */
   [Symbol.dispose](): void {
     this.#isClosed = true;
     this.#sweep?.cancel();
-    for (const tunnel of [...this.#keyOf.keys()])
+    for (const tunnel of [...this.#entryOf.keys()])
       tunnel.close(new HboneError("CLOSING", "The pod is gone"));
   }
 
@@ -99,23 +112,31 @@ export class HbonePool implements Disposable {
     this.#sweep = null;
     const { nowMs } = this.#options.reactor;
     let idle = 0;
-    for (const entries of this.#byKey.values())
-      for (const { tunnel, usedAtMs } of [...entries]) {
-        if (tunnel.streamCount > 0) continue;
-        idle++;
-        if (nowMs - usedAtMs >= this.#options.idleMs || idle > MAX_IDLE_TUNNELS) tunnel.drain();
-      }
-    if (this.#keyOf.size > 0)
+    for (const { tunnel, usedAtMs } of [...this.#entryOf.values()]) {
+      if (tunnel.streamCount > 0) continue;
+      idle++;
+      if (nowMs - usedAtMs >= this.#options.idleMs || idle > MAX_IDLE_TUNNELS) tunnel.drain();
+    }
+    if (this.#entryOf.size > 0)
       this.#sweep = this.#options.reactor.after(this.#sweepMs, () => this.#release());
   }
 
+  /** Out of reach for new streams; counted until it has closed. */
   #remove(tunnel: Tunnel): void {
-    const key = this.#keyOf.get(tunnel);
-    if (key === undefined) return;
-    const entries = this.#byKey.get(key)?.filter((entry) => entry.tunnel !== tunnel) ?? [];
-    if (entries.length === 0) this.#byKey.delete(key);
-    else this.#byKey.set(key, entries);
-    if (tunnel.state === "closed" || !tunnel.isGoingAway) this.#keyOf.delete(tunnel);
-    else this.#keyOf.set(tunnel, "");
+    const entry = this.#entryOf.get(tunnel);
+    if (entry === undefined) return;
+    const { ip } = entry.key.nextHop;
+    const entries = this.#byIp.get(ip)?.filter((other) => other !== entry) ?? [];
+    if (entries.length === 0) this.#byIp.delete(ip);
+    else this.#byIp.set(ip, entries);
+    if (tunnel.state === "closed") this.#entryOf.delete(tunnel);
   }
+}
+
+function isSameKey(a: PoolKey, b: PoolKey): boolean {
+  if (a.nextHop.port !== b.nextHop.port || a.sourceIp !== b.sourceIp) return false;
+  if (a.identities.length !== b.identities.length) return false;
+  for (let i = 0; i < a.identities.length; i++)
+    if (a.identities[i] !== b.identities[i]) return false;
+  return true;
 }

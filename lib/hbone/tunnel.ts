@@ -210,12 +210,12 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.streams.set(streamId, stream);
   }
 
-  /** Server: answers a stream's CONNECT. A status other than 200 ends the stream. */
+  /** Server: answers a stream's CONNECT. A status other than 200 ends the stream. @param headers `:status` first */
   respond(stream: HboneStream, status: number, headers: HeaderList): void {
     const id = stream.streamId;
     if (stream.tunnel !== this || this.state !== "open") return;
     stream.isEstablished = true;
-    this.#sendHeaders(id, [[":status", String(status)], ...headers], status !== 200);
+    this.#sendHeaders(id, headers, status !== 200);
     if (status === 200) return;
     stream.isLocalEnded = true;
     if (!stream.isRemoteEnded) this.#sendReset(id, ERROR.NO_ERROR);

@@ -57,7 +57,7 @@ const send = (message: ToWorker): void => {
 const der = (text: string): Uint8Array => Buffer.from(text, "base64");
 let waiting = config.pods.length;
 worker.on("message", (message: FromWorker) => {
-  if (message.type === "log") process.stdout.write(message.text);
+  if (message.type === "log") process.stdout.write(message.lines);
   if (message.type === "fatal") {
     console.error(message.error);
     process.exit(1);

@@ -1,61 +1,73 @@
-// Access-log lines in Istio's field order, built as text in the worker and handed to the main thread
+// Access-log lines in Istio's field order, built as bytes in the worker and handed to the main thread
 // in batches. One line per finished connection; at debug also one when it opens.
-import { formatSocketAddr } from "#lib/net/ip.ts";
+import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
 import type { Workload } from "#lib/model/workload.ts";
-import type { SocketAddr } from "#lib/net/ip.ts";
 import type { Connection, Failure } from "./connection.ts";
+import { LineBuffer } from "./line-buffer.ts";
 
 type Field = readonly [key: string, value: string | number | null, isBare?: boolean];
 
-/** The parts of a line that all connections of one series share: before, between and behind the addresses. */
-interface Segments {
-  readonly source: string;
-  readonly destination: string;
-  readonly service: string;
+/** The parts of a line that all connections between two ends share; they stand between the addresses. */
+interface Parts {
+  readonly source: Uint8Array;
+  readonly destination: Uint8Array;
 }
 
 /** Lines in one batch. */
 const BATCH = 64;
+/** Different clients remembered per destination. */
+const MAX_PARTS = 1000;
+
+export interface AccessLogOptions {
+  readonly level: "off" | "info" | "debug";
+  readonly format: "plain" | "json";
+  /** Takes whole lines. */
+  readonly emit: (lines: Uint8Array<ArrayBuffer>) => void;
+}
 
 export class AccessLog {
   level: "off" | "info" | "debug";
-  readonly #format: "plain" | "json";
-  readonly #emit: (text: string) => void;
-  readonly #segments = new WeakMap<Workload, Map<string, Segments>>();
-  #lines = "";
-  #count = 0;
+  readonly #isJson: boolean;
+  readonly #emit: (lines: Uint8Array<ArrayBuffer>) => void;
+  readonly #out = new LineBuffer();
+  readonly #parts = new WeakMap<Workload, Map<string, Parts>>();
 
-  constructor(options: {
-    readonly level: "off" | "info" | "debug";
-    readonly format: "plain" | "json";
-    readonly emit: (text: string) => void;
-  }) {
+  constructor(options: AccessLogOptions) {
     this.level = options.level;
-    this.#format = options.format;
+    this.#isJson = options.format === "json";
     this.#emit = options.emit;
   }
 
-  opened(c: Connection, nowMs: number): void {
-    if (this.level === "debug") this.#connectionLine(nowMs, "debug", "connection opened", c, "");
+  get hasLines(): boolean {
+    return this.#out.lines > 0;
   }
 
+  opened(c: Connection, nowMs: number): void {
+    if (this.level !== "debug") return;
+    this.#connection(c, nowMs, "debug", "connection opened");
+    this.#end();
+  }
+
+  /** Hot path: runs per connection. */
   closed(c: Connection, failure: Failure | null, nowMs: number): void {
     if (this.level === "off") return;
-    const sent = c.bytes?.bytesSent ?? 0;
-    const received = c.bytes?.bytesReceived ?? 0;
-    const duration = Math.max(0, Math.round(nowMs - c.init.openedAtMs));
-    let tail =
-      this.#format === "json"
-        ? `,"bytes_sent":${sent},"bytes_recv":${received},"duration":"${duration}ms"`
-        : ` bytes_sent=${sent} bytes_recv=${received} duration="${duration}ms"`;
-    if (failure === null)
-      return this.#connectionLine(nowMs, "info", "connection complete", c, tail);
-    tail += this.#fields([
-      ["error", failure.detail],
-      ["reason", failure.reason],
-      ["policy", failure.policy ?? null],
-    ]);
-    this.#connectionLine(nowMs, "error", "connection complete", c, tail);
+    const out = this.#out;
+    this.#connection(c, nowMs, failure === null ? "info" : "error", "connection complete");
+    const duration = Math.max(0, Math.round(nowMs - c.openedAtMs));
+    out.ascii(
+      this.#isJson
+        ? `,"bytes_sent":${c.bytesSent},"bytes_recv":${c.bytesReceived},"duration":"${duration}ms"`
+        : ` bytes_sent=${c.bytesSent} bytes_recv=${c.bytesReceived} duration="${duration}ms"`,
+    );
+    if (failure !== null)
+      out.text(
+        this.#fields([
+          ["error", failure.detail],
+          ["reason", failure.reason],
+          ["policy", failure.policy ?? null],
+        ]),
+      );
+    this.#end();
   }
 
   /** A connection refused before anything was known about it. */
@@ -67,6 +79,7 @@ export class AccessLog {
     nowMs: number,
   ): void {
     if (this.level === "off") return;
+    this.#head(nowMs, "warn", "connection failed");
     const fields = this.#fields([
       ["src.addr", formatSocketAddr(source), true],
       ["dst.addr", destination === null ? null : formatSocketAddr(destination), true],
@@ -74,90 +87,87 @@ export class AccessLog {
       ["error", failure.detail],
       ["reason", failure.reason],
     ]);
-    this.#line(this.#head(nowMs, "warn", "connection failed") + fields.slice(1));
-  }
-
-  get hasLines(): boolean {
-    return this.#count > 0;
+    this.#out.text(fields.slice(1)); // the head ends with a separator of its own
+    this.#end();
   }
 
   /** Sends what waits; the worker calls it when it has nothing else to do. */
   flush(): void {
-    if (this.#count === 0) return;
-    const text = this.#lines;
-    this.#lines = "";
-    this.#count = 0;
-    this.#emit(text);
+    if (this.#out.lines > 0) this.#emit(this.#out.take());
   }
 
-  /** Hot path: runs per connection. */
-  #connectionLine(
-    nowMs: number,
-    level: string,
-    message: string,
-    c: Connection,
-    tail: string,
-  ): void {
-    const { source, destination, service } = this.#segmentsOf(c);
+  #connection(c: Connection, nowMs: number, level: string, message: string): void {
+    const out = this.#out;
+    const parts = this.#partsOf(c);
     const { init } = c;
-    const isHbone = init.protocol === "HBONE";
-    const head = this.#head(nowMs, level, message);
-    this.#line(
-      this.#format === "json"
-        ? `${head}"src.addr":"${formatSocketAddr(init.source)}"${source},"dst.addr":"${formatSocketAddr(init.destination)}"${isHbone ? `,"dst.hbone_addr":"${init.original}"` : ""}${service}${destination}${tail}`
-        : `${head}src.addr=${formatSocketAddr(init.source)}${source} dst.addr=${formatSocketAddr(init.destination)}${isHbone ? ` dst.hbone_addr=${init.original}` : ""}${service}${destination}${tail}`,
+    const quote = this.#isJson ? '"' : "";
+    this.#head(nowMs, level, message);
+    out.ascii(this.#isJson ? '"src.addr":"' : "src.addr=");
+    out.ascii(formatSocketAddr(init.source));
+    out.ascii(quote);
+    out.raw(parts.source);
+    out.ascii(this.#isJson ? ',"dst.addr":"' : " dst.addr=");
+    out.ascii(formatSocketAddr(init.destination));
+    out.ascii(quote);
+    if (init.protocol === "HBONE") {
+      out.ascii(this.#isJson ? ',"dst.hbone_addr":"' : " dst.hbone_addr=");
+      out.ascii(init.original); // checked: an authority holds no other characters
+      out.ascii(quote);
+    }
+    out.raw(parts.destination);
+  }
+
+  #head(nowMs: number, level: string, message: string): void {
+    const time = timestamp(nowMs);
+    this.#out.ascii(
+      this.#isJson
+        ? `{"level":"${level}","time":"${time}","scope":"access","message":"${message}",`
+        : `${time}\t${level}\taccess\t${message}\t`,
     );
   }
 
-  #head(nowMs: number, level: string, message: string): string {
-    const time = timestamp(nowMs);
-    return this.#format === "json"
-      ? `{"level":"${level}","time":"${time}","scope":"access","message":"${message}",`
-      : `${time}\t${level}\taccess\t${message}\t`;
+  #end(): void {
+    if (this.#isJson) this.#out.ascii("}");
+    this.#out.endLine();
+    if (this.#out.lines >= BATCH) this.flush();
   }
 
-  #line(text: string): void {
-    this.#lines += this.#format === "json" ? `${text}}\n` : `${text}\n`;
-    if (++this.#count >= BATCH) this.flush();
-  }
-
-  #segmentsOf(c: Connection): Segments {
+  #partsOf(c: Connection): Parts {
     const { init } = c;
     const anchor = init.destinationWorkload ?? init.sourceWorkload;
-    if (anchor === null) return this.#makeSegments(c);
-    let byKey = this.#segments.get(anchor);
+    if (anchor === null) return this.#makeParts(c);
+    let byKey = this.#parts.get(anchor);
     if (byKey === undefined) {
       byKey = new Map();
-      this.#segments.set(anchor, byKey);
+      this.#parts.set(anchor, byKey);
     }
-    const key = `${init.sourceWorkload?.uid ?? ""}|${init.sourceIdentity ?? ""}|${init.service?.hostname ?? ""}|${init.direction}${init.protocol}`;
+    const key = `${init.direction}${init.protocol}${init.sourceWorkload?.uid ?? ""}|${init.sourceIdentity ?? ""}|${init.service?.hostname ?? ""}`;
     let made = byKey.get(key);
     if (made === undefined) {
-      if (byKey.size > 1000) byKey.clear();
-      made = this.#makeSegments(c);
+      if (byKey.size >= MAX_PARTS) byKey.clear();
+      made = this.#makeParts(c);
       byKey.set(key, made);
     }
     return made;
   }
 
-  #makeSegments({ init }: Connection): Segments {
+  #makeParts({ init }: Connection): Parts {
     const isHbone = init.protocol === "HBONE";
-    return {
-      source: this.#fields([
-        ["src.workload", nameOf(init.sourceWorkload)],
-        ["src.namespace", init.sourceWorkload?.namespace ?? null],
-        ["src.identity", isHbone ? init.sourceIdentity : null],
-        ["src.cluster", init.sourceWorkload?.clusterId ?? null],
-      ]),
-      service: this.#fields([["dst.service", init.service?.hostname ?? null]]),
-      destination: this.#fields([
-        ["dst.workload", nameOf(init.destinationWorkload)],
-        ["dst.namespace", init.destinationWorkload?.namespace ?? null],
-        ["dst.identity", isHbone ? init.destinationIdentity : null],
-        ["dst.cluster", init.destinationWorkload?.clusterId ?? null],
-        ["direction", init.direction],
-      ]),
-    };
+    const source = this.#fields([
+      ["src.workload", nameOf(init.sourceWorkload)],
+      ["src.namespace", init.sourceWorkload?.namespace ?? null],
+      ["src.identity", isHbone ? init.sourceIdentity : null],
+      ["src.cluster", init.sourceWorkload?.clusterId ?? null],
+    ]);
+    const destination = this.#fields([
+      ["dst.service", init.service?.hostname ?? null],
+      ["dst.workload", nameOf(init.destinationWorkload)],
+      ["dst.namespace", init.destinationWorkload?.namespace ?? null],
+      ["dst.identity", isHbone ? init.destinationIdentity : null],
+      ["dst.cluster", init.destinationWorkload?.clusterId ?? null],
+      ["direction", init.direction],
+    ]);
+    return { source: Buffer.from(source), destination: Buffer.from(destination) };
   }
 
   /** Each field with its separator before it. */
@@ -165,7 +175,7 @@ export class AccessLog {
     let text = "";
     for (const [key, value, isBare] of fields) {
       if (value === null) continue;
-      if (this.#format === "json") text += `,"${key}":${JSON.stringify(value)}`;
+      if (this.#isJson) text += `,"${key}":${JSON.stringify(value)}`;
       else text += isBare === true ? ` ${key}=${value}` : ` ${key}=${JSON.stringify(value)}`;
     }
     return text;

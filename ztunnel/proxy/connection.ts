@@ -51,8 +51,6 @@ export interface ConnectionInit {
   readonly destinationIdentity: string | null;
   readonly service: Service | null;
   readonly via: TunnelView["via"];
-  readonly openedAtMs: number;
-  readonly series: Series;
 }
 
 let lastId = 0;
@@ -61,10 +59,14 @@ let lastId = 0;
 export class Connection {
   readonly id: number = ++lastId;
   readonly init: ConnectionInit;
+  readonly series: Series;
+  readonly openedAtMs: number;
   /** The ALLOW policy that let it in, as `namespace/name`. */
   policy: string | null = null;
   verdict: "allowed" | "denied" | "pending" = "pending";
-  bytes: ByteCounts | null = null;
+  #mover: ByteCounts | null = null;
+  #finalSent = 0;
+  #finalReceived = 0;
   /** Bytes already in the series. */
   countedSent = 0;
   countedReceived = 0;
@@ -73,21 +75,43 @@ export class Connection {
   seenSent = 0;
   seenReceived = 0;
 
-  constructor(init: ConnectionInit) {
+  constructor(init: ConnectionInit, series: Series, openedAtMs: number) {
     this.init = init;
+    this.series = series;
+    this.openedAtMs = openedAtMs;
+  }
+
+  /** Who counts the bytes while the connection lives. Borrowed until `settle`. */
+  countedBy(mover: ByteCounts): void {
+    this.#mover = mover;
+  }
+
+  get bytesSent(): number {
+    return this.#mover?.bytesSent ?? this.#finalSent;
+  }
+
+  get bytesReceived(): number {
+    return this.#mover?.bytesReceived ?? this.#finalReceived;
+  }
+
+  /** The connection is over: keeps its counts and lets go of the mover, since events outlive it. */
+  settle(): void {
+    this.count();
+    this.#finalSent = this.bytesSent;
+    this.#finalReceived = this.bytesReceived;
+    this.#mover = null;
   }
 
   /** Adds what moved since the last time to the series (which counts client → server as received). */
   count(): void {
-    const { bytes } = this;
-    if (bytes === null) return;
-    const sent = bytes.bytesSent - this.countedSent;
-    const received = bytes.bytesReceived - this.countedReceived;
-    const { series, direction } = this.init;
+    const { series } = this;
+    const { direction } = this.init;
+    const sent = this.bytesSent - this.countedSent;
+    const received = this.bytesReceived - this.countedReceived;
     series.received += direction === "outbound" ? sent : received;
     series.sent += direction === "outbound" ? received : sent;
-    this.countedSent = bytes.bytesSent;
-    this.countedReceived = bytes.bytesReceived;
+    this.countedSent += sent;
+    this.countedReceived += received;
   }
 
   /** The line of Istio's config dump. */
@@ -108,9 +132,9 @@ export class Connection {
     tunnel: { id: string; streams: number } | null,
   ): TunnelView {
     const { init } = this;
-    const sent = this.bytes?.bytesSent ?? 0;
-    const received = this.bytes?.bytesReceived ?? 0;
-    const seconds = Math.max(0.001, (nowMs - (this.seenAtMs || init.openedAtMs)) / 1000);
+    const sent = this.bytesSent;
+    const received = this.bytesReceived;
+    const seconds = Math.max(0.001, (nowMs - (this.seenAtMs || this.openedAtMs)) / 1000);
     const view: TunnelView = {
       id: `${node}-${init.direction === "outbound" ? "o" : "i"}${this.id}`,
       node,
@@ -122,7 +146,7 @@ export class Connection {
       security: init.protocol === "HBONE" ? "mutual_tls" : "plaintext",
       tunnel: tunnel?.id ?? null,
       streams: tunnel?.streams ?? 0,
-      openedAt: new Date(init.openedAtMs).toISOString(),
+      openedAt: new Date(this.openedAtMs).toISOString(),
       rx: { bytes: received, rate: Math.max(0, (received - this.seenReceived) / seconds) },
       tx: { bytes: sent, rate: Math.max(0, (sent - this.seenSent) / seconds) },
       verdict: this.verdict,

@@ -3,26 +3,31 @@ import type { TunnelEvent } from "#lib/model/tunnel.ts";
 
 export const EVENT_RING_SIZE = 4096;
 
-/** Events as a function that makes the view: only those somebody asks for are built. */
+/** What is kept of an event; the view of it is made only when somebody asks. */
+export interface EventSource {
+  view(seq: number): TunnelEvent;
+}
+
 export class EventRing {
-  readonly #slots: (((seq: number) => TunnelEvent) | undefined)[] = [];
+  readonly #slots: (EventSource | undefined)[] = [];
   #next = 1;
   #readUpTo = 0;
-  /** Overwritten before anybody saw them. */
+  /** Overwritten before anybody saw them; counted once somebody has begun to look. */
   lost = 0;
 
-  push(make: (seq: number) => TunnelEvent): void {
+  /** Hot path: runs twice per connection. */
+  push(event: EventSource): void {
     const seq = this.#next++;
-    if (seq - EVENT_RING_SIZE > this.#readUpTo && this.#readUpTo > 0) this.lost++;
-    this.#slots[seq % EVENT_RING_SIZE] = make;
+    if (this.#readUpTo > 0 && seq - EVENT_RING_SIZE > this.#readUpTo) this.lost++;
+    this.#slots[seq % EVENT_RING_SIZE] = event;
   }
 
   /** Events above `seq`, oldest first. */
   since(seq: number): TunnelEvent[] {
     const found: TunnelEvent[] = [];
     for (let s = Math.max(seq + 1, this.#next - EVENT_RING_SIZE, 1); s < this.#next; s++) {
-      const make = this.#slots[s % EVENT_RING_SIZE];
-      if (make !== undefined) found.push(make(s));
+      const event = this.#slots[s % EVENT_RING_SIZE];
+      if (event !== undefined) found.push(event.view(s));
     }
     this.#readUpTo = this.#next - 1;
     return found;

@@ -19,16 +19,13 @@ import { EPOLLERR, EPOLLHUP, EPOLLOUT, type Timer } from "#lib/sys/reactor.ts";
 import { localAddr, socketError } from "#lib/sys/socket.ts";
 import { SysError } from "#lib/sys/errors.ts";
 import { parseBaggage, parseForwardedHost } from "#lib/wire/connect-headers.ts";
-import type { HeaderList } from "#lib/wire/hpack-encoder.ts";
 import { connectToApp } from "./app-socket.ts";
-import { baggageOf } from "./baggage.ts";
+import { acceptHeaders } from "./baggage.ts";
 import { type Connection, type Failure } from "./connection.ts";
 import { failureOfConnect, failureOfEnd, failureOfTunnel, failureOfVerdict } from "./failures.ts";
 import type { Listener, Live, Pod } from "./pod.ts";
 import { Splice, type SpliceEnd } from "./splice.ts";
 import type { EndLabels } from "./traffic-labels.ts";
-
-const NO_HEADERS: HeaderList = [];
 
 /** Takes an accepted socket. */
 export function onInboundHbone(pod: Pod, fd: number, peer: SocketAddr, listener: Listener): void {
@@ -199,12 +196,12 @@ class InboundStream extends Splice implements Live {
         destination: owner.local,
         original: request.authority ?? "",
         destinationWorkload: local,
-        destinationIdentity: identityOf(local),
+        destinationIdentity: owner.pod.identity,
         service,
         via: null,
       },
     );
-    this.connection.bytes = this;
+    this.connection.countedBy(this);
     owner.pod.live.add(this); // before policy is asked: a change in between must find it
   }
 
@@ -231,11 +228,7 @@ class InboundStream extends Splice implements Live {
     this.#connectTimer = null;
     if (this.#permit === null) return this.end(NO_PERMIT);
     const { config } = this.#owner.pod.context;
-    this.tunnel?.respond(
-      this,
-      200,
-      config.responseBaggage ? [["baggage", baggageOf(this.#local)]] : NO_HEADERS,
-    );
+    this.tunnel?.respond(this, 200, acceptHeaders(this.#local, config.responseBaggage));
     super.onReady(events);
     this.flushEarlyData();
   }
@@ -286,12 +279,15 @@ class InboundStream extends Splice implements Live {
     this.connection.verdict = "denied";
     this.connection.policy = failure.policy ?? null;
     if (!this.isEstablished)
-      this.tunnel?.respond(this, 401, [["x-ambit-denied", deniedHeader(failure)]]);
+      this.tunnel?.respond(this, 401, [
+        [":status", "401"],
+        ["x-ambit-denied", deniedHeader(failure)],
+      ]);
     this.end(failure);
   }
 
   #connectFailed(errno: number): void {
-    this.tunnel?.respond(this, 503, NO_HEADERS);
+    this.tunnel?.respond(this, 503, [[":status", "503"]]);
     this.end(failureOfConnect(errno, this.#target));
   }
 }

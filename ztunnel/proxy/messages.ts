@@ -93,7 +93,7 @@ export type FromWorker =
       readonly prefer: "ipv4" | "ipv6";
     }
   /** Finished lines, newline included, up to 64 at a time. */
-  | { readonly type: "log"; readonly text: string }
+  | { readonly type: "log"; readonly lines: Uint8Array }
   | { readonly type: "drained" }
   /** The worker cannot go on (a bug): the process must end rather than forward half a mesh. */
   | { readonly type: "fatal"; readonly error: string };

@@ -1,6 +1,7 @@
 // A connection that a captured pod opens (15001): decided once, then spliced into a tunnel or passed on
 // in plaintext. The decision itself is lib/model/outbound.ts.
 import { HboneError } from "#lib/hbone/errors.ts";
+import type { PoolKey } from "#lib/hbone/pool.ts";
 import { Tunnel, type TunnelOwner } from "#lib/hbone/tunnel.ts";
 import { formatSocketAddr, isIpv6, isLoopback, type SocketAddr, tryParseIp } from "#lib/net/ip.ts";
 import { OWN_PORTS } from "#lib/net/ports.ts";
@@ -10,7 +11,7 @@ import {
   type OutboundDecision,
   type TcpDecision,
 } from "#lib/model/outbound.ts";
-import { identityOf, type Workload } from "#lib/model/workload.ts";
+import type { Workload } from "#lib/model/workload.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import {
   closeWithReset,
@@ -54,14 +55,16 @@ export function onOutbound(pod: Pod, fd: number, peer: SocketAddr): void {
       reason: "self_call",
       detail: `${formatSocketAddr(destination)} is the proxy itself`,
     });
-  pod.whenKnown((workload) => {
-    if (workload === null)
+  const { workload } = pod;
+  if (workload !== null) return decide(pod, fd, peer, destination, workload);
+  pod.whenKnown((arrived) => {
+    if (arrived === null)
       return refuse({
         flag: "CONNECT",
         reason: "unknown_source",
         detail: `istiod has not sent a record for pod ${pod.info.namespace}/${pod.info.name} (service account ${pod.info.serviceAccount})`,
       });
-    decide(pod, fd, peer, destination, workload);
+    decide(pod, fd, peer, destination, arrived);
   });
 }
 
@@ -178,7 +181,7 @@ class OutboundTunnelled extends Splice implements Live {
     this.#peer = peer;
     this.#decision = decision;
     this.fd = fd;
-    const sourceIdentity = identityOf(source);
+    const sourceIdentity = pod.identity;
     this.connection = pod.context.telemetry.open(
       {
         reporter: "source",
@@ -202,13 +205,13 @@ class OutboundTunnelled extends Splice implements Live {
         via: decision.via,
       },
     );
-    this.connection.bytes = this;
+    this.connection.countedBy(this);
     pod.live.add(this);
   }
 
   start(): void {
     const { identities, reactor } = this.#pod.context;
-    const identity = identityOf(this.#source);
+    const { identity } = this.#pod;
     identities.use(identity, reactor.nowMs, (contexts, reason) => {
       if (this.isOver) return;
       if (contexts === null)
@@ -264,7 +267,7 @@ class OutboundTunnelled extends Splice implements Live {
 
   #open(contexts: IdentityContexts): void {
     const { nextHop, authority, expectedIdentities, service } = this.#decision;
-    const key = `${formatSocketAddr(nextHop)} ${this.#peer.ip} ${expectedIdentities.join(" ")}`;
+    const key: PoolKey = { nextHop, sourceIp: this.#peer.ip, identities: expectedIdentities };
     const { context } = this.#pod;
     try {
       this.#pod.pool.open(key, (owner) => dial(this.#pod, contexts, this.#decision, owner), this, [
@@ -410,7 +413,7 @@ function openPlain(
       );
     },
   });
-  c.bytes = splice;
+  c.countedBy(splice);
   const live: Live = {
     connection: c,
     tunnel: null,

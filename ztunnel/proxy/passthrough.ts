@@ -108,7 +108,7 @@ class PlaintextConnection implements Live {
       onConnected: () => {},
       onOver: (errno) => this.#over(errno === 0 ? null : failureOfConnect(errno, target)),
     });
-    this.connection.bytes = this.#splice;
+    this.connection.countedBy(this.#splice);
   }
 
   recheck(): void {

@@ -5,7 +5,7 @@ import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
 import { parseIp, type SocketAddr } from "#lib/net/ip.ts";
 import { PORT } from "#lib/net/ports.ts";
-import type { Workload } from "#lib/model/workload.ts";
+import { identityOf, type Workload } from "#lib/model/workload.ts";
 import { asNetnsFd, goHome, lingerIn, type NetnsFd } from "#lib/sys/netns.ts";
 import * as raw from "#lib/sys/raw.ts";
 import { EPOLLIN, type FdHandler, type Timer } from "#lib/sys/reactor.ts";
@@ -105,6 +105,9 @@ export class Pod {
   readonly inboundTunnels: Set<Tunnel> = new Set();
   #listeners: Listener[] = [];
   readonly #waiting = new Set<() => void>();
+  /** The record of this pod and its identity, until the tables change. */
+  #workload: Workload | null = null;
+  #identity = "";
   isGone = false;
   isDraining = false;
 
@@ -135,7 +138,16 @@ export class Pod {
 
   /** The pod's record, as the tables have it now. */
   get workload(): Workload | null {
-    return this.context.tables.localWorkload(this.info);
+    if (this.#workload === null) {
+      this.#workload = this.context.tables.localWorkload(this.info);
+      this.#identity = this.#workload === null ? "" : identityOf(this.#workload);
+    }
+    return this.#workload;
+  }
+
+  /** The pod's SPIFFE identity; empty while its record is unknown. */
+  get identity(): string {
+    return this.workload === null ? "" : this.#identity;
   }
 
   /** Calls back with the record: at once, when it arrives, or with null after five seconds. */
@@ -159,6 +171,7 @@ export class Pod {
 
   /** The tables have changed. */
   onTablesChanged(): void {
+    this.#workload = null;
     for (const again of [...this.#waiting]) again();
   }
 

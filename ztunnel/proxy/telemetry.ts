@@ -4,7 +4,7 @@ import type { TunnelEvent } from "#lib/model/tunnel.ts";
 import type { Reactor } from "#lib/sys/reactor.ts";
 import type { AccessLog } from "./access-log.ts";
 import { Connection, type ConnectionInit, type Failure, splitPolicy } from "./connection.ts";
-import { EventRing } from "./event-ring.ts";
+import { EventRing, type EventSource } from "./event-ring.ts";
 import { type SeriesKey, TrafficTable } from "./traffic-labels.ts";
 
 export const DENIAL_LABELS = [
@@ -30,28 +30,27 @@ export class Telemetry {
   }
 
   /** Counts a connection as opened: its telemetry is complete, policy and connect come after. */
-  open(key: SeriesKey, init: Omit<ConnectionInit, "series" | "openedAtMs">): Connection {
+  open(key: SeriesKey, init: ConnectionInit): Connection {
     const series = this.traffic.seriesFor(key);
     series.opened++;
     const now = this.#reactor.nowMs;
-    const c = new Connection({ ...init, series, openedAtMs: now });
+    const c = new Connection(init, series, now);
     this.log.opened(c, now);
-    this.events.push((seq) => eventOf(c, seq, "open", now, null));
+    this.events.push(new ConnectionEvent(c, "open", now, null));
     return c;
   }
 
   /** Exactly once per opened connection. @param failure null when both sides finished */
   close(c: Connection, failure: Failure | null): void {
     const now = this.#reactor.nowMs;
-    c.count();
-    const { series } = c.init;
-    const flagged = this.traffic.withFlag(series, failure?.flag ?? "-");
+    c.settle();
+    const flagged = failure === null ? c.series : this.traffic.withFlag(c.series, failure.flag);
     flagged.closed++;
     if (failure !== null && failure.flag !== "-") flagged.failed++;
     if (failure?.flag === "DENY") this.#countDenial(c, failure);
     this.log.closed(c, failure, now);
     const kind = failure === null ? "close" : failure.flag === "DENY" ? "deny" : "error";
-    this.events.push((seq) => eventOf(c, seq, kind, now, failure));
+    this.events.push(new ConnectionEvent(c, kind, now, failure));
   }
 
   /** A connection refused before it could be opened: no traffic counter moves. */
@@ -63,17 +62,19 @@ export class Telemetry {
   ): void {
     const now = this.#reactor.nowMs;
     this.log.denied(direction, source, destination, failure, now);
-    this.events.push((seq) => ({
-      seq,
-      time: new Date(now).toISOString(),
-      event: "error",
-      direction,
-      source: { address: formatSocketAddr(source) },
-      destination: { address: destination === null ? "" : formatSocketAddr(destination) },
-      reason: failure.reason,
-      detail: failure.detail,
-      flags: failure.flag,
-    }));
+    this.events.push({
+      view: (seq) => ({
+        seq,
+        time: new Date(now).toISOString(),
+        event: "error",
+        direction,
+        source: { address: formatSocketAddr(source) },
+        destination: { address: destination === null ? "" : formatSocketAddr(destination) },
+        reason: failure.reason,
+        detail: failure.detail,
+        flags: failure.flag,
+      }),
+    });
   }
 
   #countDenial(c: Connection, failure: Failure): void {
@@ -92,30 +93,40 @@ export class Telemetry {
   }
 }
 
-function eventOf(
-  c: Connection,
-  seq: number,
-  event: TunnelEvent["event"],
-  atMs: number,
-  failure: Failure | null,
-): TunnelEvent {
-  const policy = splitPolicy(failure?.policy ?? null);
-  const base = {
-    seq,
-    time: new Date(atMs).toISOString(),
-    event,
-    direction: c.init.direction,
-    source: c.sourceView(),
-    destination: c.destinationView(),
-  };
-  if (event === "open") return base;
-  return {
-    ...base,
-    ...(failure === null ? {} : { reason: failure.reason, detail: failure.detail }),
-    ...(policy === null ? {} : { policy }),
-    flags: failure?.flag ?? "-",
-    durationMs: Math.round(atMs - c.init.openedAtMs),
-    rxBytes: c.bytes?.bytesReceived ?? 0,
-    txBytes: c.bytes?.bytesSent ?? 0,
-  };
+class ConnectionEvent implements EventSource {
+  readonly #connection: Connection;
+  readonly #event: TunnelEvent["event"];
+  readonly #atMs: number;
+  readonly #failure: Failure | null;
+
+  constructor(c: Connection, event: TunnelEvent["event"], atMs: number, failure: Failure | null) {
+    this.#connection = c;
+    this.#event = event;
+    this.#atMs = atMs;
+    this.#failure = failure;
+  }
+
+  view(seq: number): TunnelEvent {
+    const c = this.#connection;
+    const failure = this.#failure;
+    const policy = splitPolicy(failure?.policy ?? null);
+    const base = {
+      seq,
+      time: new Date(this.#atMs).toISOString(),
+      event: this.#event,
+      direction: c.init.direction,
+      source: c.sourceView(),
+      destination: c.destinationView(),
+    };
+    if (this.#event === "open") return base;
+    return {
+      ...base,
+      ...(failure === null ? {} : { reason: failure.reason, detail: failure.detail }),
+      ...(policy === null ? {} : { policy }),
+      flags: failure?.flag ?? "-",
+      durationMs: Math.round(this.#atMs - c.openedAtMs),
+      rxBytes: c.bytesReceived,
+      txBytes: c.bytesSent,
+    };
+  }
 }

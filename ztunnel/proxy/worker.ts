@@ -36,7 +36,8 @@ class DataPlaneWorker {
     const log = new AccessLog({
       level: config.accessLog,
       format: config.logFormat,
-      emit: (text) => this.#send({ type: "log", text }),
+      emit: (lines) =>
+        parentPort?.postMessage({ type: "log", lines } satisfies FromWorker, [lines.buffer]),
     });
     this.#context = {
       config,

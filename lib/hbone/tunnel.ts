@@ -274,7 +274,9 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Ends the stream at once, telling the peer why. */
   resetStream(stream: HboneStream, code: number): void {
     if (stream.tunnel !== this) return;
-    if (stream.streamId !== 0 && this.state === "open") this.#sendReset(stream.streamId, code);
+    const isEnded = stream.isLocalEnded && stream.isRemoteEnded;
+    if (stream.streamId !== 0 && this.state === "open" && !isEnded)
+      this.#sendReset(stream.streamId, code);
     this.#forget(stream);
   }
 
@@ -749,9 +751,9 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (id === 0 || this.#isIdle(id))
       return this.#fail(ERROR.PROTOCOL_ERROR, "RST_STREAM of an idle stream");
     const stream = this.streams.get(id);
-    const isEarly = stream === undefined || !stream.isEstablished;
+    if (stream === undefined) return; // ended meanwhile: weather
+    const isEarly = !stream.isEstablished;
     if (this.role === "server" && isEarly && !this.#spend(this.#resets, "reset streams")) return;
-    if (stream === undefined) return;
     const code = b.readUInt32BE(o);
     this.#forget(stream);
     stream.onReset(

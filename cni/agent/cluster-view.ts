@@ -78,11 +78,13 @@ export class ClusterView {
     timeoutMs: number,
   ): Promise<Pod | null> {
     const deadline = this.#clock.now() + timeoutMs;
+    // without a UID only the cluster can tell a pod from its predecessor of the same name
+    const mayUseCache = uid !== "";
     const fits = (pod: Pod | null): pod is Pod =>
       pod !== null && (uid === "" || pod.metadata.uid === uid);
     for (;;) {
       const known = this.pod(this.#uidByName.get(`${namespace}/${name}`) ?? "");
-      if (fits(known) && this.#namespaces.has(namespace)) return known;
+      if (mayUseCache && fits(known) && this.#namespaces.has(namespace)) return known;
       try {
         const [pod, owner] = await Promise.all([
           this.#cluster.get(RESOURCES.pods, namespace, name),

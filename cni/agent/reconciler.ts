@@ -364,6 +364,8 @@ export class Reconciler implements AsyncDisposable {
 
   async #annotate(pod: Pod, value: "enabled" | "pending" | null): Promise<void> {
     if (redirectionOf(pod) === value) return;
+    // a name is all a patch has: it must not reach a successor of the same name
+    if (this.#o.source.pod(pod.metadata.uid ?? "") === null) return;
     try {
       await this.#o.annotate(pod, value);
     } catch (cause) {

@@ -5,8 +5,6 @@ import { asNetnsFd, closeFd, netnsId } from "#lib/sys/netns.ts";
 import { connectSeqpacket, type SeqpacketConnection } from "#lib/sys/seqpacket.ts";
 import { WorkloadRequest, WorkloadResponse, ZdsHello } from "#lib/wire/gen/zds.gen.ts";
 
-import { Pulse } from "./pulse.ts";
-
 export interface SeenRequest {
   readonly kind: "add" | "del" | "keep" | "snapshotSent";
   readonly uid: string;
@@ -22,7 +20,6 @@ export class TestZtunnel implements Disposable {
   answer: (request: SeenRequest) => string | null = () => "";
   isGone = false;
   readonly #socket: SeqpacketConnection;
-  readonly #pulse = new Pulse();
 
   private constructor(socket: SeqpacketConnection) {
     this.#socket = socket;
@@ -56,7 +53,6 @@ export class TestZtunnel implements Disposable {
 
   [Symbol.dispose](): void {
     this.#socket.close();
-    this.#pulse[Symbol.dispose]();
   }
 
   async #listen(): Promise<void> {

@@ -7,7 +7,6 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { explain } from "./errors.ts";
 import type { PodNetns } from "./pod-netns.ts";
-import { Pulse } from "./pulse.ts";
 import {
   ZDS_TIMEOUT_MS,
   ZdsConnection,
@@ -38,7 +37,6 @@ export class ZdsServer implements AsyncDisposable {
   readonly #connections: ZdsConnection[] = [];
   readonly #stop = new AbortController();
   readonly #serving = new Set<Promise<void>>();
-  readonly #pulse = new Pulse();
   #waiting: (() => void)[] = [];
   #serial = 0;
 
@@ -66,14 +64,12 @@ export class ZdsServer implements AsyncDisposable {
   /** Hands the pod to the newest ztunnel; `null` when none is connected. */
   async add(pod: MeshedPod, netns: PodNetns): Promise<ZdsOutcome | null> {
     const newest = this.#connections.at(-1);
-    return newest === undefined ? null : this.#pulse.during(newest.add(pod, netns));
+    return newest === undefined ? null : newest.add(pod, netns);
   }
 
   /** Tells every ztunnel. One that cannot be told has lost its connection, and with it the pod at its next snapshot. */
   async del(uid: string): Promise<void> {
-    const outcomes = await this.#pulse.during(
-      Promise.all(this.#connections.map((c) => c.del(uid))),
-    );
+    const outcomes = await Promise.all(this.#connections.map((c) => c.del(uid)));
     for (const outcome of outcomes)
       if (outcome.kind === "nack")
         this.#options.log.warn({ pod: uid, error: outcome.error }, "ztunnel refused to drop a pod");
@@ -98,7 +94,6 @@ export class ZdsServer implements AsyncDisposable {
     this.#listener.close();
     for (const connection of this.#connections) connection.close("the agent stops");
     await Promise.all(this.#serving);
-    this.#pulse[Symbol.dispose]();
   }
 
   async #acceptAll(): Promise<void> {

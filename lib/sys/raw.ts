@@ -105,10 +105,22 @@ export function registerCallback(
   return Number(koffi.register(callback, type));
 }
 
-/** Calls back on the event loop whenever `fd` is readable, until the returned function is called. */
+/**
+ * Calls back on the event loop whenever `fd` is readable, until the returned function is called.
+ * Through setImmediate: koffi's own callback runs no microtasks, so a promise settled in it would
+ * wait for the next timer.
+ */
 export function pollReadable(fd: number, callback: () => void): () => void {
-  const handle = koffi.node.poll(fd, { readable: true }, callback);
-  return () => handle.close();
+  let isOpen = true;
+  const handle = koffi.node.poll(fd, { readable: true }, () => {
+    setImmediate(() => {
+      if (isOpen) callback();
+    });
+  });
+  return () => {
+    isOpen = false;
+    handle.close();
+  };
 }
 
 /** This thread's errno, readable without a native call right after a failed one. */

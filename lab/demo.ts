@@ -70,12 +70,12 @@ class Interrupted extends Error {
   }
 }
 
-main().then(
-  (code) => {
-    process.exitCode = code;
-  },
-  (error: Error) => {
-    process.stderr.write(`${error.message}\n`);
-    process.exitCode = 1;
-  },
-);
+/** A step that was interrupted may still wait for something; nobody waits for it. */
+function exit(code: number): void {
+  process.stdout.write("", () => process.exit(code));
+}
+
+main().then(exit, (error: Error) => {
+  process.stderr.write(`${error.message}\n`);
+  exit(1);
+});

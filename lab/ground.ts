@@ -2,7 +2,14 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DirectoryCluster } from "#lib/kube/directory-cluster.ts";
-import { CONTROL_HOST, linkAddresses, type IpFamilies } from "./address-plan.ts";
+import {
+  CONTROL_HOST,
+  DNS_SERVICE_HOST,
+  linkAddresses,
+  serviceAddress,
+  serviceFamilies,
+  type IpFamilies,
+} from "./address-plan.ts";
 import { Link } from "./link.ts";
 import { ISTIOD_HOST } from "./mesh-parts.ts";
 import { Mesh } from "./mesh.ts";
@@ -74,6 +81,7 @@ export async function makeGround(
   const addresses = linkAddresses(CONTROL_HOST, families);
   await link.connect("control", control, addresses);
   await writeHosts(dir, addresses, undo);
+  await writeResolvConf(dir, families, undo);
   const jwksFile = join(dir, "jwks.json");
   const issuer = await TokenIssuer.create(jwksFile);
   const mesh = new Mesh(
@@ -106,16 +114,37 @@ async function writeHosts(
   addresses: readonly string[],
   undo: AsyncDisposableStack,
 ): Promise<void> {
-  const file = join(dir, "hosts");
   const lines = [
     "127.0.0.1 localhost",
     "::1 localhost",
     ...addresses.map((a) => `${a} ${ISTIOD_HOST}`),
   ];
+  await bindOver("/etc/hosts", join(dir, "hosts"), lines, undo);
+}
+
+/** As a kubelet gives it to the mesh's own pods: what their proxies do not know, cluster DNS is asked. */
+async function writeResolvConf(
+  dir: string,
+  families: IpFamilies,
+  undo: AsyncDisposableStack,
+): Promise<void> {
+  const lines = serviceFamilies(families).map(
+    (family) => `nameserver ${serviceAddress(DNS_SERVICE_HOST, family)}`,
+  );
+  await bindOver("/etc/resolv.conf", join(dir, "resolv.conf"), lines, undo);
+}
+
+/** Puts a file in the place of the machine's, for the sandbox only. */
+async function bindOver(
+  target: string,
+  file: string,
+  lines: readonly string[],
+  undo: AsyncDisposableStack,
+): Promise<void> {
   await writeFile(file, `${lines.join("\n")}\n`);
-  await run(["mount", "--bind", file, "/etc/hosts"]);
+  await run(["mount", "--bind", file, target]);
   undo.defer(async () => {
-    await run(["umount", "/etc/hosts"], { allowFailure: true });
+    await run(["umount", target], { allowFailure: true });
   });
 }
 

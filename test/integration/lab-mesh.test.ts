@@ -1,6 +1,7 @@
 // The whole mesh on the lab: enrolment, identity on the wire, and what happens when a part is gone.
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { RESOURCES } from "#lib/kube/objects.ts";
 import { PORT } from "#lib/net/ports.ts";
 import type { TunnelView } from "#lib/model/tunnel.ts";
@@ -49,7 +50,10 @@ async function until(
   timeoutMs = 10_000,
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
-  while (!(await holds())) assert.ok(Date.now() < deadline, `not within ${timeoutMs} ms: ${what}`);
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, `not within ${timeoutMs} ms: ${what}`);
+    await sleep(50); // lets the cluster's own watch run
+  }
 }
 
 async function tryAsk(from: LabPod, host: string, port: number): Promise<string | null> {

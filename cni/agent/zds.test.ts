@@ -106,7 +106,7 @@ test("a pod the snapshot brought is not added again", async () => {
   await using bench = new Bench();
   bench.snapshot = [{ pod: pod("a"), netns: bench.netns }];
   using ztunnel = await TestZtunnel.connect(bench.path);
-  await bench.server.untilConnected(1_000);
+  await ztunnel.has("snapshotSent");
   assert.deepEqual(await bench.server.add(pod("a"), bench.netns), { kind: "ack" });
   assert.deepEqual(ztunnel.log, ["add a", "snapshotSent"]);
 });

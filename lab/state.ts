@@ -59,6 +59,7 @@ const STATE_NAMES = [
   "root-cert.pem",
   "jwks.json",
   "hosts",
+  "resolv.conf",
   "istiod.log",
   "lab.log",
   "owner.pid",

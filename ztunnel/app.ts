@@ -12,6 +12,7 @@ import { adminRoutes, metricsRoutes, readinessRoutes, type AdminParts } from "./
 import { hasIpv6Loopback } from "./dns/ipv6-loopback.ts";
 import type { Config } from "./config.ts";
 import { ControlSide } from "./control-side.ts";
+import { trimHeap } from "./trim-heap.ts";
 
 export interface AppOptions {
   readonly config: Config;
@@ -89,6 +90,7 @@ export async function runApp(options: AppOptions): Promise<void> {
   );
   void control.dataPlane.ready().then(() => gates.proxy[Symbol.dispose]());
   log.info({ node: config.nodeName, workers: config.workerThreads }, "ztunnel started");
+  trimHeap();
 
   await Promise.race([aborted(stop.signal), fatal.promise]);
   log.info({ deadlineMs: config.drainDeadlineMs }, "draining");

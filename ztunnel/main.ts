@@ -1,59 +1,10 @@
-// The node proxy's process: reads the environment, follows signals, and decides the exit code.
-import { existsSync, readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
-import { createLogger } from "#lib/obs/log.ts";
-import { LogScopes } from "#lib/obs/log-scopes.ts";
-import { LogSink } from "#lib/obs/log-sink.ts";
-import { runApp } from "./app.ts";
-import { MESH_FILE, readConfig, type Config } from "./config.ts";
-import { ZtunnelError } from "./errors.ts";
+// The node proxy's process: the environment goes in, the exit code comes out. The program is loaded late,
+// so that it is loaded from the compile cache.
+import { restartIfStripped, restartWithCache } from "./lean-start.ts";
 
-process.exitCode = await main();
+restartWithCache(process.env);
+const { run } = await import("./run.ts");
+await restartIfStripped(process.env, [new URL("./proxy/worker.ts", import.meta.url)]);
+process.exitCode = await run(process.env, process.exit);
 // Anything still open (a client of the admin port) must not hold the process.
 process.exit();
-
-async function main(): Promise<number> {
-  using sink = new LogSink({ fd: 1 });
-  const config = await readEnvironment(sink);
-  if (config === null) return 1;
-  const { logFilter: filter, logFormat: format } = config;
-  const scopes = new LogScopes({ filter, format, destination: sink });
-  const log = scopes.logger("app");
-  const stop = new AbortController();
-  process.once("SIGTERM", () => stop.abort());
-  process.once("SIGINT", () => {
-    stop.abort();
-    process.once("SIGINT", () => {
-      sink.flush();
-      process.exit(130);
-    });
-  });
-  try {
-    await runApp({ config, scopes, writeLines: (text) => sink.write(text), stop: stop.signal });
-    return 0;
-  } catch (error) {
-    log.error({ error }, "ztunnel failed");
-    return 1;
-  }
-}
-
-/** Null after the mistakes have been printed. */
-async function readEnvironment(sink: LogSink): Promise<Config | null> {
-  const meshFile = existsSync(MESH_FILE) ? readFileSync(MESH_FILE, "utf8") : null;
-  // Loaded on need: most proxies are configured by plain variables.
-  const isYamlGiven = meshFile !== null || (process.env["PROXY_CONFIG"] ?? "") !== "";
-  const yaml = isYamlGiven ? await import("yaml") : null;
-  try {
-    return readConfig(process.env, {
-      cores: availableParallelism(),
-      exists: existsSync,
-      meshFile,
-      parseYaml: (text) => yaml?.parse(text) as unknown,
-    });
-  } catch (error) {
-    if (!(error instanceof ZtunnelError)) throw error;
-    const log = createLogger({ scope: "app", level: "info", format: "plain", destination: sink });
-    log.error({ error }, "cannot start");
-    return null;
-  }
-}

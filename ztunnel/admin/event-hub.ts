@@ -26,16 +26,19 @@ export class EventHub {
   }
 
   /**
-   * Events as NDJSON lines until `signal` aborts.
+   * Events as NDJSON lines until `signal` aborts. Whatever happens after this has resolved is among them.
    * @param since  only events with a higher number; 0: all that are still held; null: from now on
    */
-  async *stream(since: number | null, signal: AbortSignal): AsyncGenerator<string> {
+  async open(since: number | null, signal: AbortSignal): Promise<AsyncIterable<string>> {
     await this.#look();
-    let cursor = since ?? this.#lastSeq;
+    return this.#follow(since ?? this.#lastSeq, since === 0, signal);
+  }
+
+  async *#follow(start: number, isAll: boolean, signal: AbortSignal): AsyncGenerator<string> {
+    let cursor = start;
     while (!signal.aborted) {
       const oldest = this.#ring[0]?.seq ?? this.#lastSeq + 1;
-      if (cursor + 1 < oldest && since !== 0)
-        yield line(this.#lost(oldest - 1, oldest - 1 - cursor));
+      if (cursor + 1 < oldest && !isAll) yield line(this.#lost(oldest - 1, oldest - 1 - cursor));
       cursor = Math.max(cursor, oldest - 1);
       // A copy: the ring moves on while a slow reader takes its lines.
       for (const event of this.#ring.slice(cursor + 1 - oldest)) {
@@ -71,7 +74,7 @@ export class EventHub {
       if (first === undefined || last === undefined) continue;
       // Before the first look nobody could have lost anything.
       if (before !== undefined && first.seq > before + 1)
-        fresh.push(this.#lost(0, first.seq - before - 1));
+        fresh.push({ ...this.#lost(0, first.seq - before - 1), time: first.time });
       fresh.push(...events);
       this.#seen.set(worker, last.seq);
     }

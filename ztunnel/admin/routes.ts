@@ -124,13 +124,16 @@ async function tunnels({ config, dataPlane }: AdminParts): Promise<HttpReply> {
   return { type: "application/json", body: `${JSON.stringify(list)}\n` };
 }
 
-function events({ events: hub }: AdminParts, { url, signal }: HttpRequest): HttpReply {
+async function events(
+  { events: hub }: AdminParts,
+  { url, signal }: HttpRequest,
+): Promise<HttpReply> {
   const since = url.searchParams.get("since");
   if (since !== null && !/^\d{1,15}$/.test(since))
     return { status: 400, body: "since must be the number of an event\n" };
   return {
     type: "application/x-ndjson",
-    body: hub.stream(since === null ? null : Number(since), signal),
+    body: await hub.open(since === null ? null : Number(since), signal),
   };
 }
 

@@ -222,7 +222,8 @@ class InboundStream extends Splice implements Live {
   override onReady(events: number): void {
     if (this.#connectTimer === null) return super.onReady(events);
     if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) === 0) return;
-    const errno = socketError(this.fd);
+    const isFailed = (events & (EPOLLERR | EPOLLHUP)) !== 0;
+    const errno = isFailed ? socketError(this.fd) : 0;
     if (errno !== 0) return this.#connectFailed(errno);
     this.#connectTimer.cancel();
     this.#connectTimer = null;

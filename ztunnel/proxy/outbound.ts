@@ -162,7 +162,8 @@ class OutboundTunnelled extends Splice implements Live {
   readonly #pod: Pod;
   readonly #source: Workload;
   readonly #peer: SocketAddr;
-  readonly #decision: HboneDecision;
+  /** Until the tunnel is established: then it has said all it can. */
+  #decision: HboneDecision | null;
   #failure: Failure | null = null;
   /** A second tunnel may be tried while the application has seen nothing. */
   #attempts = 0;
@@ -225,14 +226,16 @@ class OutboundTunnelled extends Splice implements Live {
   }
 
   onResponse(status: number): void {
-    if (status === 200) {
+    const decision = this.#decision;
+    if (status === 200 || decision === null) {
+      this.#decision = null;
       this.connection.verdict = "allowed";
       this.attach(this.fd);
       this.reactor.again(this);
       return;
     }
     this.connection.verdict = status === 401 ? "denied" : "allowed";
-    this.end(failureOfStatus(status, this.#decision, this.deniedBy));
+    this.end(failureOfStatus(status, decision, this.deniedBy));
   }
 
   override onReset(code: number, error: HboneError | null): void {
@@ -266,11 +269,13 @@ class OutboundTunnelled extends Splice implements Live {
   }
 
   #open(contexts: IdentityContexts): void {
-    const { nextHop, authority, expectedIdentities, service } = this.#decision;
+    const decision = this.#decision;
+    if (decision === null) return;
+    const { nextHop, authority, expectedIdentities, service } = decision;
     const key: PoolKey = { nextHop, sourceIp: this.#peer.ip, identities: expectedIdentities };
     const { context } = this.#pod;
     try {
-      this.#pod.pool.open(key, (owner) => dial(this.#pod, contexts, this.#decision, owner), this, [
+      this.#pod.pool.open(key, (owner) => dial(this.#pod, contexts, decision, owner), this, [
         [":method", "CONNECT"],
         [":authority", authority],
         ["baggage", baggageOf(this.#source)],

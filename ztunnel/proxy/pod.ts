@@ -108,6 +108,8 @@ export class Pod {
   /** The record of this pod and its identity, until the tables change. */
   #workload: Workload | null = null;
   #identity = "";
+  /** Names of the policies its record listed when it was last read. */
+  #policies: readonly string[] = [];
   isGone = false;
   isDraining = false;
 
@@ -141,6 +143,7 @@ export class Pod {
     if (this.#workload === null) {
       this.#workload = this.context.tables.localWorkload(this.info);
       this.#identity = this.#workload === null ? "" : identityOf(this.#workload);
+      this.#policies = this.#workload?.authorizationPolicies ?? this.#policies;
     }
     return this.#workload;
   }
@@ -169,10 +172,14 @@ export class Pod {
     this.#waiting.add(again);
   }
 
-  /** The tables have changed. */
-  onTablesChanged(): void {
+  /** The tables have changed. Whether other policies now select this pod, which open connections must hear of. */
+  onTablesChanged(): boolean {
+    const before = this.#policies;
     this.#workload = null;
     for (const again of [...this.#waiting]) again();
+    if (this.live.size === 0) return false;
+    const now = this.workload?.authorizationPolicies ?? before;
+    return now.length !== before.length || now.some((name, i) => name !== before[i]);
   }
 
   /** Every open inbound connection is asked about again. */

@@ -3,6 +3,7 @@
 import { readScratch } from "#lib/hbone/buffers.ts";
 import type { HboneError } from "#lib/hbone/errors.ts";
 import { HboneStream } from "#lib/hbone/stream.ts";
+import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import { ERROR } from "#lib/wire/http2.ts";
 import { EAGAIN, EINTR, errnoName, lastErrno } from "#lib/sys/errors.ts";
 import * as raw from "#lib/sys/raw.ts";
@@ -21,6 +22,8 @@ import type { ByteCounts } from "./connection.ts";
 /** Reads of one socket before others get their turn. */
 const READS_PER_TURN = 4;
 const SHUT_WR = 1;
+/** Least memory of a chunk that waits for the application. */
+const HELD_CHUNK = 16_384;
 
 /** How a splice ended: both sides finished, or what broke it. */
 export type SpliceEnd =
@@ -38,8 +41,10 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
   /** Bytes the application has not taken yet, oldest first. */
   #pending: Buffer[] | null = null;
   #pendingBytes = 0;
+  /** The tunnel whose backlog counts them, also after the stream has left it. */
+  #heldFor: Tunnel | null = null;
   #isReadEnded = false;
-  /** The application takes no more: what still comes is dropped. */
+  /** The application takes no more: what still comes is dropped, and the stream ends with the other direction. */
   #isWriteDead = false;
   #isHangup = false;
   #isOver = false;
@@ -111,7 +116,8 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
       const errno = lastErrno();
       if (errno !== EAGAIN && errno !== EINTR) {
         this.#isWriteDead = true;
-        return this.#drop(length);
+        this.#drop(length);
+        return this.#finishIfDone();
       }
       return this.#hold(offset, length);
     }
@@ -142,10 +148,8 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
   protected finish(end: SpliceEnd): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    if (this.tunnel !== null) {
-      this.#releaseBacklog(this.#pendingBytes);
-      this.tunnel.resetStream(this, ERROR.CANCEL);
-    }
+    this.#releaseBacklog(this.#pendingBytes);
+    this.tunnel?.resetStream(this, ERROR.CANCEL);
     this.#pending = null;
     if (this.fd >= 0) {
       this.reactor.forget(this.fd);
@@ -168,16 +172,34 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     this.#finishIfDone();
   }
 
+  /** Both directions are over: by their own ends, or because the application is gone and can take no more. */
   #finishIfDone(): void {
-    if (this.#isReadEnded && this.isRemoteEnded && this.#pending === null) this.finish(FINISHED);
+    if (!this.#isReadEnded || this.#pending !== null) return;
+    if (this.isRemoteEnded || this.#isWriteDead) this.finish(FINISHED);
   }
 
   /** Keeps what the application cannot take; bounded by the window the peer was granted. */
   #hold(offset: number, length: number): void {
     this.#pending ??= [];
-    this.#pending.push(Buffer.from(readScratch().bytes.subarray(offset, offset + length)));
+    this.#append(this.#pending, readScratch().bytes, offset, length);
     this.#pendingBytes += length;
+    this.#heldFor = this.tunnel;
     if (this.tunnel !== null) this.tunnel.backlog += length;
+  }
+
+  /** Small pieces share a chunk: a peer that sends single bytes must not cost us an object for each. */
+  #append(pending: Buffer[], from: Buffer, offset: number, length: number): void {
+    const last = pending.at(-1);
+    const start = last === undefined ? 0 : last.byteOffset + last.length;
+    const isShared = last !== undefined && last.buffer.byteLength === HELD_CHUNK;
+    if (isShared && start + length <= HELD_CHUNK) {
+      from.copy(Buffer.from(last.buffer), start, offset, offset + length);
+      pending[pending.length - 1] = Buffer.from(last.buffer, last.byteOffset, last.length + length);
+      return;
+    }
+    const chunk = Buffer.allocUnsafeSlow(Math.max(HELD_CHUNK, length));
+    from.copy(chunk, 0, offset, offset + length);
+    pending.push(chunk.subarray(0, length));
   }
 
   #drain(): void {
@@ -206,6 +228,7 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     }
     this.#pending = null;
     if (this.isRemoteEnded) this.#shutdownApp();
+    else this.#finishIfDone();
   }
 
   #drop(length: number): void {
@@ -213,7 +236,7 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
   }
 
   #releaseBacklog(bytes: number): void {
-    const tunnel = this.tunnel;
+    const tunnel = this.#heldFor;
     if (tunnel === null || bytes === 0) return;
     tunnel.backlog -= bytes;
     tunnel.grantConnectionWindowIfDue();

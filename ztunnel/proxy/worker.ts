@@ -9,6 +9,7 @@ import { EPOLLIN, Reactor } from "#lib/sys/reactor.ts";
 import { seededRandom } from "#lib/wire/traceparent.ts";
 import { AccessLog } from "./access-log.ts";
 import type { DataPlaneContext } from "./data-plane-context.ts";
+import { IdleTrim } from "./idle-trim.ts";
 import { Identities } from "./identities.ts";
 import { onInboundHbone } from "./inbound.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
@@ -60,6 +61,7 @@ class DataPlaneWorker {
     this.#reactor.add(wakeFd, EPOLLIN, { onReady: () => this.#onWake(wakeFd) });
     this.#send({ type: "ready" });
     this.#onWake(wakeFd);
+    new IdleTrim(this.#reactor);
     this.#reactor.beforeSleep = () => this.#scheduleLogFlush();
     this.#reactor.run();
   }
@@ -117,9 +119,10 @@ class DataPlaneWorker {
     const { tables } = this.#context;
     const before = tables.policyGeneration;
     tables.apply(ops);
-    for (const pod of this.#pods.values()) pod.onTablesChanged();
-    if (tables.policyGeneration !== before)
-      for (const pod of this.#pods.values()) pod.onPolicyChanged();
+    for (const pod of this.#pods.values()) {
+      const isSelectedAnew = pod.onTablesChanged();
+      if (isSelectedAnew || tables.policyGeneration !== before) pod.onPolicyChanged();
+    }
   }
 
   #addPod({ pod: info, netnsFd }: Extract<ToWorker, { type: "pod-add" }>): void {

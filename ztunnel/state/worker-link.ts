@@ -86,7 +86,9 @@ export class WorkerLink implements AsyncDisposable {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#rejectAll(new ZtunnelError("WORKER", `Data-plane worker ${this.index} is closed`));
-    await this.#port.terminate();
+    const ended = this.#port.terminate();
+    this.#wake(); // a thread that sleeps in epoll_wait ends only once it returns to JavaScript
+    await ended;
   }
 
   #answer(answer: Snapshot): void {

@@ -15,15 +15,15 @@ export class Budget {
   }
 
   /** Spends one; `false` when nothing is left. */
-  spend(nowMs: number): boolean {
+  spend(steadyMs: number): boolean {
     if (this.#left < 1) {
-      const gained = ((nowMs - this.#refilledAtMs) / 1000) * this.#perSecond;
+      const gained = ((steadyMs - this.#refilledAtMs) / 1000) * this.#perSecond;
       if (gained >= 1) {
         this.#left = Math.min(this.#burst, this.#left + gained);
-        this.#refilledAtMs = nowMs;
+        this.#refilledAtMs = steadyMs;
       }
       if (this.#left < 1) return false;
-    } else if (this.#left === this.#burst) this.#refilledAtMs = nowMs;
+    } else if (this.#left === this.#burst) this.#refilledAtMs = steadyMs;
     this.#left--;
     return true;
   }

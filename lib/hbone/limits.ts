@@ -29,5 +29,21 @@ export const PING_INTERVAL_MS = 10_000;
 export const PING_TIMEOUT_MS = 20_000;
 export const HANDSHAKE_TIMEOUT_MS = 10_000;
 export const CONNECT_TIMEOUT_MS = 10_000;
-/** A peer that acknowledges nothing while we close gets this long. */
+/** A draining server waits this long for the PING behind its first GOAWAY before it names its last stream. */
 export const DRAIN_PING_MS = 1_000;
+/** A CONNECT without an answer this long after a GOAWAY is tried elsewhere: Istio's server may never answer it. */
+export const GOAWAY_ANSWER_MS = 1_000;
+/** After our last byte the peer gets this long to read it and to close. */
+export const LINGER_MS = 1_000;
+/** What a peer may still send meanwhile; it is not looked at. */
+export const LINGER_BYTES = 4_194_304;
+/**
+ * WINDOW_UPDATE, and frames about streams that have just ended, come with traffic: each payload byte we send and
+ * each stream pays for some. A peer that sends more of them draws on the same budget as for PING.
+ */
+export const FRAME_COST = 128;
+export const CREDIT_PER_STREAM = 8 * FRAME_COST;
+export const CREDIT_PER_DATA_FRAME = 2 * FRAME_COST;
+export const CREDIT_MAX = 131_072 * FRAME_COST;
+/** A turn ends early after so many frames: tiny ones cost as much as large ones. */
+export const FRAMES_PER_TURN = 2_048;

@@ -75,7 +75,7 @@ export class HbonePool implements Disposable {
       for (const entry of entries) {
         if (!isSameKey(entry.key, key)) continue;
         if (entry.tunnel.streamCount >= maxStreams || !entry.tunnel.hasRoomForStream) continue;
-        entry.usedAtMs = reactor.nowMs;
+        entry.usedAtMs = reactor.steadyMs;
         return entry.tunnel.openStream(stream, headers);
       }
     const tunnel = dial(this.#owner);
@@ -83,7 +83,7 @@ export class HbonePool implements Disposable {
       entries = [];
       this.#byIp.set(key.nextHop.ip, entries);
     }
-    const entry = { key, tunnel, usedAtMs: reactor.nowMs };
+    const entry = { key, tunnel, usedAtMs: reactor.steadyMs };
     entries.push(entry);
     this.#entryOf.set(tunnel, entry);
     this.#sweep ??= reactor.after(this.#sweepMs, () => this.#release());
@@ -110,13 +110,12 @@ export class HbonePool implements Disposable {
 
   #release(): void {
     this.#sweep = null;
-    const { nowMs } = this.#options.reactor;
-    let idle = 0;
-    for (const { tunnel, usedAtMs } of [...this.#entryOf.values()]) {
-      if (tunnel.streamCount > 0) continue;
-      idle++;
-      if (nowMs - usedAtMs >= this.#options.idleMs || idle > MAX_IDLE_TUNNELS) tunnel.drain();
-    }
+    const { steadyMs } = this.#options.reactor;
+    const idle = [...this.#entryOf.values()]
+      .filter(({ tunnel }) => tunnel.streamCount === 0)
+      .toSorted((a, b) => b.usedAtMs - a.usedAtMs);
+    for (const [i, { tunnel, usedAtMs }] of idle.entries())
+      if (steadyMs - usedAtMs >= this.#options.idleMs || i >= MAX_IDLE_TUNNELS) tunnel.drain();
     if (this.#entryOf.size > 0)
       this.#sweep = this.#options.reactor.after(this.#sweepMs, () => this.#release());
   }

@@ -30,6 +30,20 @@ export abstract class HboneStream implements Task {
   /** Client: the `x-ambit-denied` of a refusal, `<reason> <policy>`; null from peers that do not say. */
   deniedBy: string | null = null;
 
+  /** Only a tunnel calls it: all as new, since another tunnel may have refused the stream before. */
+  begin(tunnel: Tunnel, streamId: number, sendWindow: number): void {
+    this.tunnel = tunnel;
+    this.streamId = streamId;
+    this.sendWindow = sendWindow;
+    this.recvWindow = STREAM_WINDOW_START;
+    this.recvWindowSize = STREAM_WINDOW_START;
+    this.recvUngranted = 0;
+    this.recvGrantedAtMs = 0;
+    this.isLocalEnded = false;
+    this.isRemoteEnded = false;
+    this.isEstablished = false;
+  }
+
   /** Client: the answer. Only 200 opens the tunnel; for any other status the stream has ended. */
   abstract onResponse(status: number): void;
   /** Hot path. Bytes `[offset, offset + length)` of the thread's read scratch; borrowed during the call. */

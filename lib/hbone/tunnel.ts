@@ -8,6 +8,8 @@
 import { ConnectRequestFields, ConnectResponseFields } from "#lib/wire/connect-message.ts";
 import { HpackError } from "#lib/wire/errors.ts";
 import {
+  checkFrame,
+  checkSetting,
   ERROR,
   FLAG,
   FRAME,
@@ -32,7 +34,7 @@ import {
   type Timer,
 } from "#lib/sys/reactor.ts";
 import { socketError } from "#lib/sys/socket.ts";
-import { errnoName } from "#lib/sys/errors.ts";
+import { errnoName, SysError } from "#lib/sys/errors.ts";
 import {
   type PeerCheck,
   type TlsContext,
@@ -44,6 +46,7 @@ import { Budget } from "./budget.ts";
 import { giveWriteBuffer, readScratch, READ_SIZE, takeWriteBuffer, WRITE_SIZE } from "./buffers.ts";
 import { h2ErrorName, HboneError } from "./errors.ts";
 import * as limit from "./limits.ts";
+import { LingeringClose } from "./lingering-close.ts";
 import type { HboneStream } from "./stream.ts";
 
 /** Left free by DATA, so that WINDOW_UPDATE, PING and headers always find room. */
@@ -52,6 +55,9 @@ const CONTROL_ROOM = 32_768;
 const MIN_DATA_ROOM = 16_384;
 /** A turn reads a tunnel this often before others get theirs. */
 const READS_PER_TURN = 4;
+/** First word of a PING's payload: what its answer means. */
+const PING_ALIVE = 0;
+const PING_DRAIN = 1;
 /** Less than this in one go, and nothing pending in OpenSSL: probably nothing is left. The socket is level-triggered. */
 const PROBABLY_DRAINED = 49_152;
 
@@ -82,6 +88,8 @@ export interface TunnelOptions {
   readonly context: TlsContext;
   readonly peerCheck: PeerCheck;
   readonly owner: TunnelOwner;
+  /** Client: the first stream's id, odd. Tests start near the last one. */
+  readonly firstStreamId?: number;
 }
 
 let lastTunnelId = 0;
@@ -106,10 +114,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
   backlog = 0;
   readonly #reactor: Reactor;
   readonly #owner: TunnelOwner;
-  readonly #context: TlsContext;
-  readonly #peerCheck: PeerCheck;
   #tls: TlsSession | null = null;
   #timer: Timer | null = null;
+  /** Runs from a GOAWAY on: until the peer must have seen ours, or must have answered. */
+  #goAwayTimer: Timer | null = null;
   #write: NativeBuffer | null = null;
   #start = 0;
   #end = 0;
@@ -123,6 +131,15 @@ export class Tunnel implements FdHandler, Flushable, Task {
   #recvUngranted = 0;
   #nextStreamId = 1;
   #lastPeerStreamId = 0;
+  /** The peer's first frame, which has to be SETTINGS, has come. */
+  #isGreeted = false;
+  #isSettingsAcked = false;
+  #isFinalGoAwaySent = false;
+  #closeTask: Task | null = null;
+  /** Frames that traffic has paid for (limits.ts). */
+  #credit = 64 * limit.FRAME_COST;
+  /** In the read that is being parsed. */
+  #frames = 0;
   /** Streams above it are refused after our GOAWAY. */
   #finalStreamId = MAX_WINDOW;
   /** The rest of a frame that has not arrived whole; DATA never waits here. */
@@ -149,20 +166,27 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Streams the peer reset before they were answered, or made us reset. */
   readonly #resets = new Budget(1024, 100);
 
+  /** Every failure is told by `owner.onClosed`, in a later turn. */
   constructor(options: TunnelOptions) {
     this.#reactor = options.reactor;
     this.#owner = options.owner;
-    this.#context = options.context;
-    this.#peerCheck = options.peerCheck;
     this.fd = options.fd;
+    this.#nextStreamId = options.firstStreamId ?? 1;
     this.role = options.context.role;
     this.#prefaceLeft = this.role === "server" ? PREFACE.length : 0;
     this.state = options.isConnecting === true ? "connecting" : "handshake";
     const timeoutMs =
       this.state === "connecting" ? limit.CONNECT_TIMEOUT_MS : limit.HANDSHAKE_TIMEOUT_MS;
     this.#timer = this.#reactor.after(timeoutMs, () => this.#onSetupTimeout());
-    this.#reactor.add(this.fd, EPOLLIN | EPOLLOUT, this);
-    if (this.state === "handshake") this.#tls = this.#context.open(this.fd, this.#peerCheck);
+    try {
+      this.#reactor.add(this.fd, EPOLLIN | EPOLLOUT, this);
+      // also while connecting: the context may be replaced, and disposed, before the connection stands
+      this.#tls = options.context.open(this.fd, options.peerCheck);
+    } catch (error) {
+      if (!(error instanceof TlsError || error instanceof SysError)) throw error;
+      const reason = new HboneError("TLS", `The tunnel cannot start: ${error.message}`);
+      this.#reactor.again({ isQueued: false, onTurn: () => this.#finish(reason) });
+    }
   }
 
   /** Whether one more stream may be opened now. */
@@ -195,7 +219,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Client: sends CONNECT with `headers` and binds `stream` to it. @throws {HboneError} REFUSED when it takes none */
   openStream(stream: HboneStream, headers: HeaderList): void {
     if (!this.hasRoomForStream) throw new HboneError("REFUSED", "The tunnel takes no more streams");
-    stream.tunnel = this;
+    stream.begin(this, 0, 0);
     if (this.state !== "open" || this.#roomFor(HpackEncoder.maxBytes(headers) + HEADER) < 0)
       this.#unopened.push({ stream, headers });
     else this.#sendConnect(stream, headers);
@@ -203,9 +227,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   /** Server: takes up the request `streamId`; `respond` answers it, now or later. */
   bind(stream: HboneStream, streamId: number, isEnded: boolean): void {
-    stream.tunnel = this;
-    stream.streamId = streamId;
-    stream.sendWindow = this.#peerStreamWindow;
+    stream.begin(this, streamId, this.#peerStreamWindow);
     stream.isRemoteEnded = isEnded;
     this.streams.set(streamId, stream);
   }
@@ -259,6 +281,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.#end += length;
     stream.sendWindow -= length;
     this.#sendWindow -= length;
+    if (this.#credit < limit.CREDIT_MAX) this.#credit += limit.CREDIT_PER_DATA_FRAME + length;
   }
 
   /** No more bytes from our side. Forgets the stream when both sides have ended. */
@@ -285,13 +308,13 @@ export class Tunnel implements FdHandler, Flushable, Task {
     stream.recvUngranted += length;
     if (stream.recvUngranted < stream.recvWindowSize >> 1 || stream.isRemoteEnded) return;
     let grant = stream.recvUngranted;
-    const { nowMs } = this.#reactor;
-    const isFast = nowMs - stream.recvGrantedAtMs < limit.GROW_WITHIN_MS;
+    const { steadyMs } = this.#reactor;
+    const isFast = steadyMs - stream.recvGrantedAtMs < limit.GROW_WITHIN_MS;
     if (isFast && stream.recvWindowSize < limit.STREAM_WINDOW_MAX) {
       grant += stream.recvWindowSize;
       stream.recvWindowSize *= 2;
     }
-    stream.recvGrantedAtMs = nowMs;
+    stream.recvGrantedAtMs = steadyMs;
     stream.recvUngranted = 0;
     stream.recvWindow += grant;
     if (stream.tunnel === this) this.#sendWindowUpdate(stream.streamId, grant);
@@ -300,7 +323,8 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Hot path: runs once a turn. Writes what waits; wakes the streams that waited for room. */
   flush(): void {
     const buffer = this.#write;
-    if (buffer === null || this.#tls === null || this.state !== "open") return;
+    if (buffer === null) return;
+    if (this.#tls === null || this.state !== "open") return this.#releaseWrite(buffer);
     while (this.#start < this.#end && !this.#tls.isBlocked) {
       const put = this.#tls.write(buffer.address + this.#start, this.#end - this.#start);
       if (put <= 0) return this.#lost();
@@ -309,16 +333,17 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const { isBlocked } = this.#tls;
     if (isBlocked !== this.#isWriteBlocked) this.#watchWritable(isBlocked);
     if (this.#start === this.#end) {
-      this.#start = 0;
-      this.#end = 0;
-      this.#write = null;
-      giveWriteBuffer(buffer);
-    } else if (this.#start > WRITE_SIZE / 2) {
-      buffer.bytes.copyWithin(0, this.#start, this.#end);
-      this.#end -= this.#start;
-      this.#start = 0;
-    }
+      this.#releaseWrite(buffer);
+      if (this.isGoingAway) this.#closeWhenIdle();
+    } else if (this.#start > WRITE_SIZE / 2) this.#compact(buffer);
     if (this.#end < WRITE_SIZE / 2) this.#wakeBlocked();
+  }
+
+  #releaseWrite(buffer: NativeBuffer): void {
+    this.#start = 0;
+    this.#end = 0;
+    this.#write = null;
+    giveWriteBuffer(buffer);
   }
 
   #resume(): void {
@@ -327,6 +352,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (done !== 0) return this.#lost();
     this.#watchWritable(false);
     this.flush();
+    if (this.isGoingAway) this.#closeWhenIdle();
   }
 
   /** Writability is asked for only while something waits: the socket is level-triggered. */
@@ -340,9 +366,21 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (this.state === "closed" || this.isGoingAway) return;
     if (this.state !== "open") return this.close(new HboneError("CLOSING", "The proxy is closing"));
     this.isGoingAway = true;
+    if (this.role === "client") return this.#finishDrain(); // the peer opens no streams
+    // a request that crosses the first GOAWAY is still served: the PING's answer comes behind it (§6.8)
     this.#sendGoAway(MAX_WINDOW, ERROR.NO_ERROR);
     this.#isDrainPing = true;
-    this.#sendPing();
+    this.#sendPing(PING_DRAIN);
+    this.#goAwayTimer = this.#reactor.after(limit.DRAIN_PING_MS, () => this.#finishDrain());
+  }
+
+  #finishDrain(): void {
+    this.#isDrainPing = false;
+    this.#goAwayTimer?.cancel();
+    this.#goAwayTimer = null;
+    this.#finalStreamId = this.#lastPeerStreamId;
+    this.#sendGoAway(this.#finalStreamId, ERROR.NO_ERROR);
+    this.#isFinalGoAwaySent = true;
     this.#closeWhenIdle();
   }
 
@@ -350,7 +388,8 @@ export class Tunnel implements FdHandler, Flushable, Task {
   close(error: HboneError, code: number = ERROR.NO_ERROR): void {
     if (this.state === "closed") return;
     if (this.state === "open") {
-      this.#sendGoAway(this.#lastPeerStreamId, code);
+      if (code !== ERROR.NO_ERROR || !this.#isFinalGoAwaySent)
+        this.#sendGoAway(this.#lastPeerStreamId, code);
       this.flush();
     }
     this.#finish(error);
@@ -365,7 +404,6 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.state = "handshake";
     this.#timer?.cancel();
     this.#timer = this.#reactor.after(limit.HANDSHAKE_TIMEOUT_MS, () => this.#onSetupTimeout());
-    this.#tls = this.#context.open(this.fd, this.#peerCheck);
   }
 
   #stepHandshake(): void {
@@ -377,7 +415,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     } catch (error) {
       if (!(error instanceof TlsError)) throw error;
       const code = tls.refusal === null ? "TLS" : "PEER_IDENTITY";
-      return this.#finish(new HboneError(code, `TLS handshake failed: ${error.message}`));
+      return this.#finish(new HboneError(code, `TLS handshake failed: ${error.message}`), true);
     }
     this.state = "open";
     this.#watchWritable(false);
@@ -447,6 +485,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
       }
       if (got > 0) {
         const end = have + got;
+        this.#frames = 0;
         const used = this.#parse(scratch.bytes, end);
         if (this.state !== "open") return;
         have = end - used;
@@ -454,6 +493,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
       }
       if (isDrained || result === WOULD_BLOCK) return this.#keepPart(scratch.bytes, have);
       if (result < 0) return this.#lost();
+      if (this.#frames > limit.FRAMES_PER_TURN) break;
     }
     this.#keepPart(scratch.bytes, have);
     this.#reactor.again(this);
@@ -490,6 +530,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
         if (this.#dataLeft > 0 || this.#padLeft > 0 || this.state !== "open") return o;
       }
       if (end - o < HEADER) return o;
+      this.#frames++;
       const length = ((b[o] ?? 0) << 16) | ((b[o + 1] ?? 0) << 8) | (b[o + 2] ?? 0);
       const type = b[o + 3] ?? 0;
       const flags = b[o + 4] ?? 0;
@@ -510,12 +551,29 @@ export class Tunnel implements FdHandler, Flushable, Task {
         if (this.#dataLeft === 0 && this.#padLeft === 0) this.#finishData();
         continue;
       }
+      if (type > FRAME.CONTINUATION && length > limit.MAX_CONTROL_FRAME) {
+        if (!this.#skipUnknown(length)) return o;
+        o += HEADER;
+        continue;
+      }
       if (!this.#isAcceptable(type, length)) return o;
       if (end - o - HEADER < length) return o;
       this.#onFrame(type, flags, id, b, o + HEADER, length);
       if (this.state !== "open") return o;
       o += HEADER + length;
     }
+  }
+
+  /** A large frame of a type we do not know goes by like DATA of no stream. */
+  #skipUnknown(length: number): boolean {
+    if (length > limit.MAX_FRAME_SIZE) {
+      this.#fail(ERROR.FRAME_SIZE_ERROR, `a frame of ${length} bytes`);
+      return false;
+    }
+    this.#dataLeft = length;
+    this.#dataStream = null;
+    this.#dataEnds = false;
+    return this.#spend(this.#control, "unknown frames");
   }
 
   #isAcceptable(type: number, length: number): boolean {
@@ -531,9 +589,14 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Hot path. Checks a DATA header against state and windows; `false` when the connection has ended. */
   #beginData(length: number, flags: number, id: number, pad: number): boolean {
     if (id === 0 || length > limit.MAX_FRAME_SIZE || pad >= length) {
-      this.#fail(ERROR.PROTOCOL_ERROR, "a malformed DATA frame");
+      const isSize = id !== 0 && (length > limit.MAX_FRAME_SIZE || length === 0);
+      this.#fail(
+        isSize ? ERROR.FRAME_SIZE_ERROR : ERROR.PROTOCOL_ERROR,
+        `a malformed DATA frame of ${length} bytes on stream ${id}`,
+      );
       return false;
     }
+    const payload = pad >= 0 ? length - 1 - pad : length;
     this.#recvWindow -= length;
     if (this.#recvWindow < 0) {
       this.#fail(ERROR.FLOW_CONTROL_ERROR, "more DATA than the connection window allows");
@@ -541,21 +604,26 @@ export class Tunnel implements FdHandler, Flushable, Task {
     }
     const stream = this.streams.get(id) ?? null;
     const isEnd = (flags & FLAG.END_STREAM) !== 0;
-    if (length === 0 && !isEnd && !this.#spend(this.#control, "empty DATA frames")) return false;
+    if (payload === 0 && !isEnd && !this.#spend(this.#control, "empty DATA frames")) return false;
     if (stream === null || stream.isRemoteEnded) {
       if (!this.#tolerateClosed(id, stream)) return false;
+      this.#dataStream = null;
+    } else if (!stream.isEstablished && this.role === "client") {
+      this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR); // payload before the answer (§8.1)
+      if (this.state !== "open") return false;
       this.#dataStream = null;
     } else {
       stream.recvWindow -= length;
       if (stream.recvWindow < 0) {
         this.#resetByPeerFault(stream, ERROR.FLOW_CONTROL_ERROR);
+        if (this.state !== "open") return false;
         this.#dataStream = null;
       } else {
         this.#dataStream = stream;
-        if (pad >= 0) stream.recvUngranted += pad + 1; // padding is consumed by definition
+        if (pad >= 0) this.consumed(stream, pad + 1); // padding goes nowhere
       }
     }
-    this.#dataLeft = pad >= 0 ? length - 1 - pad : length;
+    this.#dataLeft = payload;
     this.#padLeft = pad >= 0 ? pad : 0;
     this.#dataEnds = isEnd;
     this.#recvUngranted += length;
@@ -618,26 +686,29 @@ export class Tunnel implements FdHandler, Flushable, Task {
   // — control frames —
 
   #onFrame(type: number, flags: number, id: number, b: Buffer, o: number, length: number): void {
+    const violation = checkFrame(type, flags, id, length);
+    if (violation !== null) return this.#fail(violation.code, violation.reason);
+    if (!this.#isGreeted) {
+      if (type !== FRAME.SETTINGS || (flags & FLAG.ACK) !== 0)
+        return this.#fail(ERROR.PROTOCOL_ERROR, "the first frame is not SETTINGS");
+      this.#isGreeted = true;
+    }
     switch (type) {
       case FRAME.HEADERS:
         return this.#onHeaders(flags, id, b, o, length);
       case FRAME.CONTINUATION:
         return this.#onContinuation(flags, b, o, length);
       case FRAME.RST_STREAM:
-        return this.#onReset(id, b, o, length);
+        return this.#onReset(id, b, o);
       case FRAME.SETTINGS:
-        return this.#onSettings(flags, id, b, o, length);
+        return this.#onSettings(flags, b, o, length);
       case FRAME.PING:
-        return this.#onPing(flags, id, b, o, length);
+        return this.#onPing(flags, b, o);
       case FRAME.GOAWAY:
-        return this.#onGoAway(id, b, o, length);
+        return this.#onGoAway(b, o);
       case FRAME.WINDOW_UPDATE:
-        return this.#onWindowUpdate(id, b, o, length);
-      case FRAME.PUSH_PROMISE:
-        return this.#fail(ERROR.PROTOCOL_ERROR, "PUSH_PROMISE");
+        return this.#onWindowUpdate(id, b, o);
       case FRAME.PRIORITY:
-        if (id === 0) return this.#fail(ERROR.PROTOCOL_ERROR, "PRIORITY on stream 0");
-        if (length !== 5) return this.#fail(ERROR.FRAME_SIZE_ERROR, "PRIORITY");
         this.#spend(this.#control, "PRIORITY frames");
         return;
       default: // unknown types are ignored (RFC 9113 §4.1), at a price
@@ -648,17 +719,15 @@ export class Tunnel implements FdHandler, Flushable, Task {
   #onHeaders(flags: number, id: number, b: Buffer, at: number, total: number): void {
     let o = at;
     let length = total;
-    if (id === 0 || (id & 1) === 0)
-      return this.#fail(ERROR.PROTOCOL_ERROR, `HEADERS on stream ${id}`);
+    if ((id & 1) === 0) return this.#fail(ERROR.PROTOCOL_ERROR, `HEADERS on stream ${id}`);
     if ((flags & FLAG.PADDED) !== 0) {
       const pad = b[o] ?? 0;
-      if (length < 1 || pad > length - 1)
-        return this.#fail(ERROR.PROTOCOL_ERROR, "HEADERS padding");
       o++;
       length -= 1 + pad;
     }
+    if (length < ((flags & FLAG.PRIORITY) !== 0 ? 5 : 0))
+      return this.#fail(ERROR.PROTOCOL_ERROR, "HEADERS padding");
     if ((flags & FLAG.PRIORITY) !== 0) {
-      if (length < 5) return this.#fail(ERROR.FRAME_SIZE_ERROR, "HEADERS priority");
       o += 5;
       length -= 5;
     }
@@ -706,7 +775,8 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   /** Trailers carry nothing here; they end the stream, and headers that do not are an error of the stream. */
   #onTrailers(stream: HboneStream, isEnd: boolean): void {
-    if (isEnd) this.#endRemote(stream);
+    if (stream.isRemoteEnded) this.#resetByPeerFault(stream, ERROR.STREAM_CLOSED);
+    else if (isEnd) this.#endRemote(stream);
     else this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR);
   }
 
@@ -716,6 +786,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
       return;
     }
     this.#lastPeerStreamId = id;
+    this.#earnStreamCredit();
     const request = this.#request;
     const isRefused = id > this.#finalStreamId || this.streams.size >= limit.MAX_CONCURRENT_STREAMS;
     if (isRefused || request.kind === "malformed") {
@@ -732,7 +803,11 @@ export class Tunnel implements FdHandler, Flushable, Task {
     }
     const { status } = this.#response;
     if (status === null) return this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR);
-    if (status >= 100 && status < 200) return;
+    if (status >= 100 && status < 200) {
+      if (isEnd) this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR);
+      else this.#spend(this.#control, "interim responses");
+      return;
+    }
     stream.isEstablished = true;
     if (status === 200) {
       stream.onResponse(200);
@@ -746,12 +821,12 @@ export class Tunnel implements FdHandler, Flushable, Task {
     stream.onResponse(status);
   }
 
-  #onReset(id: number, b: Buffer, o: number, length: number): void {
-    if (length !== 4) return this.#fail(ERROR.FRAME_SIZE_ERROR, "RST_STREAM");
-    if (id === 0 || this.#isIdle(id))
-      return this.#fail(ERROR.PROTOCOL_ERROR, "RST_STREAM of an idle stream");
+  #onReset(id: number, b: Buffer, o: number): void {
     const stream = this.streams.get(id);
-    if (stream === undefined) return; // ended meanwhile: weather
+    if (stream === undefined) {
+      this.#tolerateClosed(id, null);
+      return;
+    }
     const isEarly = !stream.isEstablished;
     if (this.role === "server" && isEarly && !this.#spend(this.#resets, "reset streams")) return;
     const code = b.readUInt32BE(o);
@@ -762,13 +837,12 @@ export class Tunnel implements FdHandler, Flushable, Task {
     );
   }
 
-  #onSettings(flags: number, id: number, b: Buffer, at: number, length: number): void {
-    if (id !== 0) return this.#fail(ERROR.PROTOCOL_ERROR, "SETTINGS on a stream");
+  #onSettings(flags: number, b: Buffer, at: number, length: number): void {
     if ((flags & FLAG.ACK) !== 0) {
-      if (length !== 0) this.#fail(ERROR.FRAME_SIZE_ERROR, "SETTINGS ACK with content");
+      if (this.#isSettingsAcked) this.#spend(this.#control, "SETTINGS acknowledgements");
+      this.#isSettingsAcked = true;
       return;
     }
-    if (length % 6 !== 0) return this.#fail(ERROR.FRAME_SIZE_ERROR, "SETTINGS");
     if (!this.#spend(this.#control, "SETTINGS frames")) return;
     for (let o = at; o < at + length; o += 6) {
       this.#onSetting(b.readUInt16BE(o), b.readUInt32BE(o + 2));
@@ -779,23 +853,24 @@ export class Tunnel implements FdHandler, Flushable, Task {
   }
 
   #onSetting(id: number, value: number): void {
+    const violation = checkSetting(id, value);
+    if (violation !== null) return this.#fail(violation.code, violation.reason);
     switch (id) {
       case SETTING.HEADER_TABLE_SIZE:
         return this.#encoder.setMaxTableSize(value);
       case SETTING.ENABLE_PUSH:
-        if (value > 1) this.#fail(ERROR.PROTOCOL_ERROR, "ENABLE_PUSH");
+        if (value === 1 && this.role === "client")
+          this.#fail(ERROR.PROTOCOL_ERROR, "a server enables push");
         return;
       case SETTING.MAX_CONCURRENT_STREAMS:
         this.peerMaxStreams = value;
         return;
       case SETTING.MAX_FRAME_SIZE:
-        if (value < 16_384 || value > 16_777_215)
-          return this.#fail(ERROR.PROTOCOL_ERROR, "MAX_FRAME_SIZE");
         this.#peerMaxFrame = value;
         return;
       case SETTING.INITIAL_WINDOW_SIZE: {
-        if (value > MAX_WINDOW) return this.#fail(ERROR.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE");
         const change = value - this.#peerStreamWindow;
+        if (change === 0 || !this.#spend(this.#control, "window changes")) return;
         this.#peerStreamWindow = value;
         for (const stream of this.streams.values()) {
           stream.sendWindow += change;
@@ -807,27 +882,21 @@ export class Tunnel implements FdHandler, Flushable, Task {
     }
   }
 
-  #onPing(flags: number, id: number, b: Buffer, o: number, length: number): void {
-    if (id !== 0) return this.#fail(ERROR.PROTOCOL_ERROR, "PING on a stream");
-    if (length !== 8) return this.#fail(ERROR.FRAME_SIZE_ERROR, "PING");
-    if ((flags & FLAG.ACK) !== 0) return this.#onPong();
+  #onPing(flags: number, b: Buffer, o: number): void {
+    if ((flags & FLAG.ACK) !== 0) return this.#onPong(b.readUInt32BE(o));
     if (!this.#spend(this.#control, "PING frames")) return;
     const at = this.#beginControl(8, FRAME.PING, FLAG.ACK, 0);
     b.copy(this.#write?.bytes ?? b, at, o, o + 8);
   }
 
-  #onPong(): void {
-    this.#pingSentAtMs = 0;
-    if (!this.#isDrainPing) return;
-    this.#isDrainPing = false;
-    this.#finalStreamId = this.#lastPeerStreamId;
-    this.#sendGoAway(this.#finalStreamId, ERROR.NO_ERROR);
-    this.#closeWhenIdle();
+  #onPong(kind: number): void {
+    if (kind === PING_DRAIN && this.#isDrainPing) this.#finishDrain();
+    else if (kind === PING_ALIVE && this.#pingSentAtMs !== 0) this.#pingSentAtMs = 0;
+    else this.#spend(this.#control, "PING answers");
   }
 
-  #onGoAway(id: number, b: Buffer, o: number, length: number): void {
-    if (id !== 0) return this.#fail(ERROR.PROTOCOL_ERROR, "GOAWAY on a stream");
-    if (length < 8) return this.#fail(ERROR.FRAME_SIZE_ERROR, "GOAWAY");
+  #onGoAway(b: Buffer, o: number): void {
+    if (!this.#spend(this.#control, "GOAWAY frames")) return;
     const last = b.readUInt32BE(o) & MAX_WINDOW;
     const code = b.readUInt32BE(o + 4);
     const wasGoingAway = this.isGoingAway;
@@ -838,8 +907,19 @@ export class Tunnel implements FdHandler, Flushable, Task {
       for (const { stream } of this.#unopened.splice(0)) this.#abandon(stream, reason);
       for (const stream of [...this.streams.values()])
         if (stream.streamId > last) this.#abandon(stream, reason);
+      this.#goAwayTimer ??= this.#reactor.after(limit.GOAWAY_ANSWER_MS, () =>
+        this.#abandonUnanswered(reason),
+      );
     }
     this.#closeWhenIdle();
+  }
+
+  #abandonUnanswered(reason: string): void {
+    for (const stream of [...this.streams.values()]) {
+      if (stream.isEstablished) continue;
+      this.#sendReset(stream.streamId, ERROR.CANCEL);
+      this.#abandon(stream, reason);
+    }
   }
 
   #abandon(stream: HboneStream, reason: string): void {
@@ -847,12 +927,13 @@ export class Tunnel implements FdHandler, Flushable, Task {
     stream.onReset(ERROR.REFUSED_STREAM, new HboneError("REFUSED", reason));
   }
 
-  #onWindowUpdate(id: number, b: Buffer, o: number, length: number): void {
-    if (length !== 4) return this.#fail(ERROR.FRAME_SIZE_ERROR, "WINDOW_UPDATE");
+  #onWindowUpdate(id: number, b: Buffer, o: number): void {
+    if (!this.#spendCredit("WINDOW_UPDATE frames")) return;
     const increment = b.readUInt32BE(o) & MAX_WINDOW;
     if (id === 0) {
       this.#sendWindow += increment;
-      if (increment === 0 || this.#sendWindow > MAX_WINDOW)
+      if (increment === 0) return this.#fail(ERROR.PROTOCOL_ERROR, "WINDOW_UPDATE by 0");
+      if (this.#sendWindow > MAX_WINDOW)
         return this.#fail(ERROR.FLOW_CONTROL_ERROR, "the connection window");
       return this.#wakeBlocked();
     }
@@ -877,12 +958,13 @@ export class Tunnel implements FdHandler, Flushable, Task {
       this.#resetByPeerFault(stream, ERROR.STREAM_CLOSED);
       return this.state === "open";
     }
-    if (!this.#isIdle(id)) return true;
+    if (!this.#isIdle(id)) return this.#spendCredit("frames on closed streams");
     this.#fail(ERROR.PROTOCOL_ERROR, `a frame on idle stream ${id}`);
     return false;
   }
 
   #isIdle(id: number): boolean {
+    if ((id & 1) === 0) return true; // a server's own, and we have no push
     return this.role === "server" ? id > this.#lastPeerStreamId : id >= this.#nextStreamId;
   }
 
@@ -895,20 +977,33 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   /** Takes one from the budget; a peer that has none left loses the connection. */
   #spend(budget: Budget, what: string): boolean {
-    if (budget.spend(this.#reactor.nowMs)) return true;
+    if (budget.spend(this.#reactor.steadyMs)) return true;
     this.#fail(ERROR.ENHANCE_YOUR_CALM, `too many ${what}`);
     return false;
+  }
+
+  /** Takes a frame's cost from what traffic has earned, and beyond that from the budget. */
+  #spendCredit(what: string): boolean {
+    if (this.#credit < limit.FRAME_COST) return this.#spend(this.#control, what);
+    this.#credit -= limit.FRAME_COST;
+    return true;
+  }
+
+  #earnStreamCredit(): void {
+    if (this.#credit < limit.CREDIT_MAX) this.#credit += limit.CREDIT_PER_STREAM;
   }
 
   // — writing —
 
   #sendConnect(stream: HboneStream, headers: HeaderList): void {
-    stream.streamId = this.#nextStreamId;
+    stream.begin(this, this.#nextStreamId, this.#peerStreamWindow);
     this.#nextStreamId += 2;
-    stream.sendWindow = this.#peerStreamWindow;
+    this.#earnStreamCredit();
     this.streams.set(stream.streamId, stream);
     this.#sendHeaders(stream.streamId, headers, false);
-    if (this.#nextStreamId > MAX_WINDOW - 2) this.isGoingAway = true; // ids are used up
+    if (this.#nextStreamId <= MAX_WINDOW || this.isGoingAway) return;
+    this.isGoingAway = true; // ids are used up (§5.1.1)
+    this.#owner.onGoAway(this);
   }
 
   #sendHeaders(id: number, headers: HeaderList, isEnd: boolean): void {
@@ -942,10 +1037,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.#write?.bytes.writeUInt32BE(code, o + 4);
   }
 
-  #sendPing(): void {
+  #sendPing(kind: number): void {
     const o = this.#beginControl(8, FRAME.PING, 0, 0);
-    this.#write?.bytes.writeDoubleBE(this.#reactor.nowMs, o);
-    this.#pingSentAtMs = this.#reactor.nowMs;
+    this.#write?.bytes.writeUInt32BE(kind, o);
+    this.#write?.bytes.writeUInt32BE(0, o + 4);
   }
 
   /** Room for a control frame and its header; returns the offset of its payload. */
@@ -985,11 +1080,18 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (this.#roomFor(bytes) >= 0) return;
     this.flush();
     this.#write ??= takeWriteBuffer();
+    if (this.#start > 0) this.#compact(this.#write);
     if (this.#roomFor(bytes) >= 0) return;
     this.#finish(new HboneError("HTTP2", "The peer does not read, and makes us answer"));
-    this.#write = takeWriteBuffer(); // the caller still writes into it once; nothing is sent
+    this.#write = takeWriteBuffer(); // the caller still writes into it; the flush gives it back unsent
     this.#start = 0;
     this.#end = 0;
+  }
+
+  #compact(buffer: NativeBuffer): void {
+    buffer.bytes.copyWithin(0, this.#start, this.#end);
+    this.#end -= this.#start;
+    this.#start = 0;
   }
 
   #waitForRoom(stream: HboneStream): void {
@@ -1027,9 +1129,11 @@ export class Tunnel implements FdHandler, Flushable, Task {
   // — ending —
 
   #onPingTimer(): void {
-    const now = this.#reactor.nowMs;
-    if (this.#pingSentAtMs === 0) this.#sendPing();
-    else if (now - this.#pingSentAtMs >= limit.PING_TIMEOUT_MS)
+    const now = this.#reactor.steadyMs;
+    if (this.#pingSentAtMs === 0) {
+      this.#sendPing(PING_ALIVE);
+      this.#pingSentAtMs = now;
+    } else if (now - this.#pingSentAtMs >= limit.PING_TIMEOUT_MS)
       return this.close(
         new HboneError("PING_TIMEOUT", `No PING answer within ${limit.PING_TIMEOUT_MS} ms`),
       );
@@ -1038,50 +1142,75 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   /** The stream is no longer ours to serve; its owner may still hold the object. */
   #forget(stream: HboneStream): void {
-    this.streams.delete(stream.streamId);
+    if (stream.streamId === 0) this.#unopened = this.#unopened.filter((u) => u.stream !== stream);
+    else this.streams.delete(stream.streamId);
     stream.tunnel = null;
     if (stream === this.#dataStream) this.#dataStream = null;
+    if (this.#unopened.length > 0) this.#openWaiting();
     if (this.isGoingAway) this.#closeWhenIdle();
   }
 
+  get #isOver(): boolean {
+    return this.streams.size === 0 && this.#unopened.length === 0 && !this.#isDrainPing;
+  }
+
+  /** In a turn of its own: a stream's last frames may just be on their way into the buffer. */
   #closeWhenIdle(): void {
-    if (this.streams.size > 0 || this.#unopened.length > 0 || this.#isDrainPing) return;
-    if (this.state === "open")
-      this.#reactor.again({ isQueued: false, onTurn: () => this.#closeIfStillIdle() });
+    if (this.state !== "open" || !this.#isOver) return;
+    this.#closeTask ??= { isQueued: false, onTurn: () => this.#closeIfStillIdle() };
+    this.#reactor.again(this.#closeTask);
   }
 
   #closeIfStillIdle(): void {
-    if (this.streams.size === 0 && this.#unopened.length === 0)
-      this.close(new HboneError("CLOSING", "The tunnel has no streams left"));
+    if (this.state !== "open" || !this.#isOver) return;
+    if (!this.#isFinalGoAwaySent) {
+      this.#sendGoAway(this.#lastPeerStreamId, ERROR.NO_ERROR);
+      this.#isFinalGoAwaySent = true;
+    }
+    this.flush();
+    if (this.#tls === null || this.#write !== null || this.#tls.isBlocked) return; // the flush that empties it comes back here
+    this.#finish(new HboneError("CLOSING", "The tunnel has no streams left"), true);
   }
 
   #fail(code: number, what: string): void {
-    this.close(
-      new HboneError("HTTP2", `The peer broke HTTP/2: ${what} (${h2ErrorName(code)})`),
-      code,
-    );
+    if (this.state !== "open") return;
+    this.#sendGoAway(this.#lastPeerStreamId, code);
+    this.flush();
+    const reason = `The peer broke HTTP/2: ${what} (${h2ErrorName(code)})`;
+    this.#finish(new HboneError("HTTP2", reason), true);
   }
 
   #lost(): void {
     const reason = this.#tls?.refusal ?? "closed by peer";
-    this.#finish(new HboneError("PEER_CLOSED", `The tunnel was lost: ${reason}`));
+    // a TLS 1.3 server refuses our certificate after our handshake has ended
+    const isRefused = !this.#isGreeted && reason.includes("alert");
+    this.#finish(
+      new HboneError(isRefused ? "TLS" : "PEER_CLOSED", `The tunnel was lost: ${reason}`),
+    );
   }
 
-  #finish(error: HboneError): void {
+  /** @param isOrderly the peer gets time to read our last bytes */
+  #finish(error: HboneError, isOrderly = false): void {
     if (this.state === "closed") return;
     const wasOpen = this.state === "open";
     this.state = "closed";
     this.#timer?.cancel();
+    this.#goAwayTimer?.cancel();
+    let isBlocked = false;
     if (this.#tls !== null) {
       if (wasOpen) this.#tls.shutdown();
+      ({ isBlocked } = this.#tls);
       this.#tls[Symbol.dispose]();
       this.#tls = null;
     }
-    this.#reactor.forget(this.fd);
-    raw.close(this.fd);
-    if (this.#write !== null) giveWriteBuffer(this.#write);
-    this.#write = null;
+    if (isOrderly && !isBlocked) new LingeringClose(this.#reactor, this.fd);
+    else {
+      this.#reactor.forget(this.fd);
+      raw.close(this.fd);
+    }
+    if (this.#write !== null) this.#releaseWrite(this.#write);
     this.#part = null;
+    this.#dataStream = null;
     this.#blocked.length = 0;
     const streams = [...this.streams.values(), ...this.#unopened.map((u) => u.stream)];
     this.streams.clear();

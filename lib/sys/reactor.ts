@@ -17,11 +17,15 @@ const EPOLL_CTL_DEL = 2;
 const EPOLL_CTL_MOD = 3;
 const EPOLL_CLOEXEC = 0o2000000;
 const MAX_EVENTS = 512;
-/** struct epoll_event is packed on x86-64 alone: u32 events, then the 64-bit data that holds the fd. */
+/**
+ * struct epoll_event is packed on x86-64 alone: u32 events, then 64 bits of data, which hold the fd and a
+ * stamp: an event of a descriptor closed earlier in the same turn must not reach the next owner of its number.
+ */
 const PACKED = process.arch === "x64";
 const EVENT_SIZE = PACKED ? 12 : 16;
 const EVENT_WORDS = EVENT_SIZE / 4;
 const FD_WORD = PACKED ? 1 : 2;
+const STAMP_WORD = FD_WORD + 1;
 
 const TICK_MS = 50;
 const WHEEL_SLOTS = 1024;
@@ -86,6 +90,10 @@ export class Timer {
 export class Reactor implements Disposable {
   readonly #ep: number;
   readonly #handlers: (FdHandler | undefined)[] = [];
+  /** By descriptor: which of its registrations is the current one. */
+  readonly #stamps: number[] = [];
+  #lastStamp = 0;
+  readonly #steadyClock: () => number;
   readonly #events = nativeBuffer(EVENT_SIZE * MAX_EVENTS);
   readonly #words = new Int32Array(
     this.#events.bytes.buffer,
@@ -99,21 +107,32 @@ export class Reactor implements Disposable {
   #dirtyNow: Flushable[] = [];
   readonly #wheel: Timer[][] = Array.from({ length: WHEEL_SLOTS }, () => []);
   #slot = 0;
-  #slotTimeMs = Date.now();
+  /** On the steady clock: when the wheel reached `#slot`. */
+  #slotTimeMs: number;
   #isStopped = false;
   #unnest: (() => void) | null = null;
   /** Called at the end of each turn that did something. */
   beforeSleep: (() => void) | null = null;
+  /** Turns so far. */
+  turns = 0;
   /** Milliseconds since the epoch at the start of this turn. */
   nowMs: number = Date.now();
+  /** Milliseconds of a clock that only runs forward, at the start of this turn. For durations. */
+  steadyMs: number;
 
-  constructor() {
+  /** @param steadyClock drives the timers; milliseconds */
+  constructor(steadyClock: () => number = () => performance.now()) {
+    this.#steadyClock = steadyClock;
+    this.steadyMs = steadyClock();
+    this.#slotTimeMs = this.steadyMs;
     this.#ep = check("epoll_create1", raw.epollCreate1(EPOLL_CLOEXEC));
   }
 
   /** @throws {SysError} */
   add(fd: number, events: number, handler: FdHandler): void {
     this.#handlers[fd] = handler;
+    this.#lastStamp = (this.#lastStamp + 1) | 0;
+    this.#stamps[fd] = this.#lastStamp;
     this.#control(EPOLL_CTL_ADD, fd, events);
   }
 
@@ -150,8 +169,10 @@ export class Reactor implements Disposable {
 
   /** Calls back after `ms`, to the next 50 ms. */
   after(ms: number, callback: () => void): Timer {
-    const ticks = Math.max(1, Math.ceil(ms / TICK_MS));
-    const timer = new Timer(callback, Math.floor(ticks / WHEEL_SLOTS));
+    // the wheel may be behind: it stands still while nothing is due
+    const behindMs = Math.max(0, this.#steadyClock() - this.#slotTimeMs);
+    const ticks = Math.max(1, Math.ceil((behindMs + ms) / TICK_MS));
+    const timer = new Timer(callback, Math.floor((ticks - 1) / WHEEL_SLOTS));
     const slot = this.#wheel[(this.#slot + ticks) % WHEEL_SLOTS];
     if (slot !== undefined) timer.place(slot);
     return timer;
@@ -186,14 +207,17 @@ export class Reactor implements Disposable {
     const wait = this.#tasks.length > 0 || this.#dirty.length > 0 ? 0 : timeoutMs;
     const count = raw.epollWait(this.#ep, this.#events.address, MAX_EVENTS, wait);
     if (count < 0 && lastErrno() !== EINTR) throw new SysError("epoll_wait", lastErrno());
+    this.turns++;
     this.nowMs = Date.now();
+    this.steadyMs = this.#steadyClock();
     const words = this.#words;
     for (let i = 0; i < count; i++) {
       const at = i * EVENT_WORDS;
-      this.#handlers[words[at + FD_WORD] ?? 0]?.onReady(words[at] ?? 0);
+      const fd = words[at + FD_WORD] ?? 0;
+      if (words[at + STAMP_WORD] === this.#stamps[fd]) this.#handlers[fd]?.onReady(words[at] ?? 0);
     }
     if (this.#tasks.length > 0) this.#runTasks();
-    if (this.nowMs - this.#slotTimeMs >= TICK_MS) this.#runTimers();
+    if (this.steadyMs - this.#slotTimeMs >= TICK_MS) this.#runTimers();
     if (this.#dirty.length > 0) this.#runFlushes();
     this.beforeSleep?.();
   }
@@ -232,13 +256,13 @@ export class Reactor implements Disposable {
     for (let ahead = 1; ahead <= WHEEL_SLOTS; ahead++) {
       const slot = this.#wheel[(this.#slot + ahead) % WHEEL_SLOTS];
       if (slot !== undefined && slot.length > 0)
-        return Math.max(1, this.#slotTimeMs + ahead * TICK_MS - Date.now());
+        return Math.max(1, Math.ceil(this.#slotTimeMs + ahead * TICK_MS - this.#steadyClock()));
     }
     return -1;
   }
 
   #runTimers(): void {
-    while (this.nowMs - this.#slotTimeMs >= TICK_MS) {
+    while (this.steadyMs - this.#slotTimeMs >= TICK_MS) {
       this.#slotTimeMs += TICK_MS;
       this.#slot = (this.#slot + 1) % WHEEL_SLOTS;
       const due = this.#wheel[this.#slot];
@@ -259,6 +283,7 @@ export class Reactor implements Disposable {
     b.fill(0);
     b.writeUInt32LE(events >>> 0, 0);
     b.writeInt32LE(fd, FD_WORD * 4);
+    b.writeInt32LE(this.#stamps[fd] ?? 0, STAMP_WORD * 4);
     check("epoll_ctl", raw.epollCtl(this.#ep, op, fd, this.#event.address), `fd ${fd}`);
   }
 }

@@ -40,11 +40,9 @@ const OPTION = {
   userTimeout: [SOL_TCP, 18],
   notSentLowat: [SOL_TCP, 25],
   ipTransparent: [SOL_IP, 19],
-  ipFreebind: [SOL_IP, 15],
   ipBindAddressNoPort: [SOL_IP, 24],
   v6Only: [SOL_IPV6, 26],
   ipv6Transparent: [SOL_IPV6, 75],
-  ipv6Freebind: [SOL_IPV6, 78],
 } as const satisfies Record<string, readonly [number, number]>;
 
 export type SocketOption = keyof typeof OPTION;
@@ -146,11 +144,9 @@ export function bindFd(fd: number, addr: SocketAddr): number {
   return raw.bind(fd, scratchAddress, length) < 0 ? lastErrno() : 0;
 }
 
-/** Lets `fd` bind to an address that is not this host's. Returns 0 or the errno. */
+/** Lets `fd` bind to an address that is not this host's; FREEBIND is part of it. Returns 0 or the errno. */
 export function setTransparent(fd: number, ip: Ip): number {
-  if (familyOf(ip) === AF_INET)
-    return trySetOption(fd, "ipTransparent", 1) || trySetOption(fd, "ipFreebind", 1);
-  return trySetOption(fd, "ipv6Transparent", 1) || trySetOption(fd, "ipv6Freebind", 1);
+  return trySetOption(fd, familyOf(ip) === AF_INET ? "ipTransparent" : "ipv6Transparent", 1);
 }
 
 export interface Accepted {

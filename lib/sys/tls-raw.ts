@@ -82,6 +82,14 @@ export const bioUpRef = declare<(bio: number) => number>("int BIO_up_ref(uintptr
 export const bioNread = declare<(bio: number, data: number, max: number) => number>(
   "int BIO_nread(uintptr_t bio, uintptr_t data, int max)",
 );
+// BIO_ctrl_pending(3), BIO_get_data(3), BIO_write(3)
+export const bioCtrlPending = declare<(bio: number) => number>(
+  "size_t BIO_ctrl_pending(uintptr_t bio)",
+);
+export const bioGetData = declare<(bio: number) => number>("uintptr_t BIO_get_data(uintptr_t bio)");
+export const bioWrite = declare<(bio: number, data: number, length: number) => number>(
+  "int BIO_write(uintptr_t bio, uintptr_t data, int length)",
+);
 export const sslSetAcceptState = declare<(ssl: number) => void>(
   "void SSL_set_accept_state(uintptr_t ssl)",
 );
@@ -120,6 +128,10 @@ export const storeCtxGetCert = declare<(storeCtx: number) => number>(
 );
 export const verifyErrorString = declare<(error: number) => string>(
   "const char *X509_verify_cert_error_string(long error)",
+);
+// X509_get_extension_flags(3)
+export const x509ExtensionFlags = declare<(cert: number) => number>(
+  "uint32_t X509_get_extension_flags(uintptr_t cert)",
 );
 // d2i_X509(3), X509_get_ext_d2i(3), OPENSSL_sk_num(3)
 export const d2iX509 = declare<(out: number, der: number, length: number) => number>(

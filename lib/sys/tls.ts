@@ -43,6 +43,9 @@ const SSL_ERROR_SYSCALL = 5;
 const SSL_ERROR_ZERO_RETURN = 6;
 const NID_SUBJECT_ALT_NAME = 85;
 const GEN_URI = 6;
+const EXFLAG_CA = 0x10;
+const X509_V_ERR_CERT_NOT_YET_VALID = 9;
+const X509_V_ERR_CERT_HAS_EXPIRED = 10;
 /** Not in OpenSSL's alert table, so the peer is told certificate_unknown. */
 const X509_V_ERR_NO_TRUST_DOMAIN_MATCH = 95;
 const MAX_SANS = 64;
@@ -60,6 +63,13 @@ const WRITE_CHUNK = 196_608;
 const RECORD_SIZE = 16_384;
 /** Takes a whole chunk with its record overhead, and whatever a handshake says. */
 const RING_SIZE = 262_144;
+/** Bytes of OpenSSL's record of a BIO pair's end up to behind its counters: two pointers, three sizes. */
+const RING_RECORD = 40;
+/**
+ * A chunk that the socket has not taken, and the answers that OpenSSL gives by itself. A peer that asks for
+ * more of those (KeyUpdate) without reading is cut off.
+ */
+const MAX_REST = 2 * RING_SIZE;
 
 /**
  * Where OpenSSL puts what it has encrypted: one ring for all sessions of this thread, emptied before
@@ -71,12 +81,20 @@ class CipherRing {
   readonly #outer: number;
   readonly #data = nativeBuffer(8);
   readonly #words = new Uint32Array(this.#data.bytes.buffer, this.#data.bytes.byteOffset, 2);
+  /** OpenSSL's own count of what waits, read in place: a call per record would cost more than the look. */
+  readonly #count: Uint32Array | null;
 
   constructor() {
     const ends = nativeBuffer(16);
     ensure(ssl.bioNewPair(ends.address, RING_SIZE, ends.address + 8, RING_SIZE) === 1, "BIO pair");
     this.inner = Number(ends.bytes.readBigUInt64LE(0));
     this.#outer = Number(ends.bytes.readBigUInt64LE(8));
+    this.#count = this.#findCount();
+  }
+
+  /** Hot path: runs per record. Whether something waits to be taken. */
+  get isWaiting(): boolean {
+    return this.#count === null ? ssl.bioCtrlPending(this.#outer) > 0 : this.#count[0] !== 0;
   }
 
   /** Takes everything out. The bytes stay good until the next session writes. */
@@ -86,6 +104,22 @@ class CipherRing {
 
   get address(): number {
     return (this.#words[0] ?? 0) + (this.#words[1] ?? 0) * 2 ** 32;
+  }
+
+  /** The word of the ring's private record that follows its content; null if none does, and it has to be asked. */
+  #findCount(): Uint32Array | null {
+    const words = new Uint32Array(viewOf(ssl.bioGetData(this.inner), RING_RECORD));
+    const zeros = nativeBuffer(57);
+    const seen: Uint32Array[] = [];
+    for (const length of [23, 57]) {
+      ssl.bioWrite(this.inner, zeros.address, length);
+      seen.push(words.slice());
+      this.take();
+    }
+    const at = words.findIndex(
+      (word, i) => word === 0 && seen[0]?.[i] === 23 && seen[1]?.[i] === 57,
+    );
+    return at < 0 ? null : words.subarray(at, at + 1);
   }
 }
 
@@ -100,11 +134,19 @@ const verifyCallback = registerCallback(
     const session = handshaking;
     if (session === null || storeCtx === undefined) return 0;
     if (ssl.verifyCert(storeCtx) !== 1) {
-      session.refusal = ssl.verifyErrorString(ssl.storeCtxGetError(storeCtx));
+      const error = ssl.storeCtxGetError(storeCtx);
+      session.refusal = ssl.verifyErrorString(error);
+      if (error === X509_V_ERR_CERT_NOT_YET_VALID)
+        // the peer is told certificate_expired for both
+        ssl.storeCtxSetError(storeCtx, X509_V_ERR_CERT_HAS_EXPIRED);
       return 0;
     }
-    session.peerUriSans = uriSansOf(ssl.storeCtxGetCert(storeCtx));
-    session.refusal = session.check(session.peerUriSans);
+    const leaf = ssl.storeCtxGetCert(storeCtx);
+    session.peerUriSans = uriSansOf(leaf);
+    session.refusal =
+      (ssl.x509ExtensionFlags(leaf) & EXFLAG_CA) === 0
+        ? session.check(session.peerUriSans)
+        : "the peer shows a CA certificate as its own";
     if (session.refusal === null) return 1;
     ssl.storeCtxSetError(storeCtx, X509_V_ERR_NO_TRUST_DOMAIN_MATCH);
     return 0;
@@ -222,19 +264,22 @@ export class TlsSession implements Disposable {
     const result = ssl.sslDoHandshake(this.#ssl);
     handshaking = null;
     const error = result === 1 ? 0 : ssl.sslGetError(this.#ssl, result);
+    const { refusal } = this;
+    const reasons = error === SSL_ERROR_SSL && refusal === null ? takeErrors() : "";
+    ssl.errClear(); // the queue is the thread's: what stays in it would be the next session's error
     const sent = this.#send();
     if (result === 1) return sent === WOULD_BLOCK ? "want-write" : "done";
     if (error === SSL_ERROR_WANT_READ) return sent === WOULD_BLOCK ? "want-write" : "want-read";
-    if (this.refusal !== null) throw new TlsError(this.refusal);
-    throw new TlsError(
-      error === SSL_ERROR_SSL ? takeErrors() : "connection closed during handshake",
-    );
+    if (refusal !== null) throw new TlsError(refusal);
+    throw new TlsError(reasons === "" ? "connection closed during handshake" : reasons);
   }
 
   /** Hot path: runs per record. Bytes read, WOULD_BLOCK or CLOSED. */
   read(address: number, length: number): number {
     const got = ssl.sslRead(this.#ssl, address, length);
-    return got > 0 ? got : this.#outcome(got);
+    if (got <= 0) return this.#outcome(got);
+    // an answer to KeyUpdate must not go out with the next session's bytes
+    return this.#ring.isWaiting && this.#send() === CLOSED ? CLOSED : got;
   }
 
   /**
@@ -289,6 +334,11 @@ export class TlsSession implements Disposable {
     if (this.#rest !== null) {
       if (fresh > 0) this.#rest = Buffer.concat([this.#rest, this.#copy(0, fresh)]);
       const rest = this.#rest;
+      if (rest.length > MAX_REST) {
+        this.refusal = "the peer does not read, and makes us answer";
+        this.#rest = null;
+        return CLOSED;
+      }
       const put = this.#put(raw.addressOf(rest), rest.length);
       if (put === CLOSED) this.#rest = null;
       else this.#rest = put === rest.length ? null : rest.subarray(Math.max(0, put));
@@ -318,8 +368,9 @@ export class TlsSession implements Disposable {
 
   #outcome(result: number): number {
     const error = ssl.sslGetError(this.#ssl, result);
-    this.#send(); // an alert or a key update
-    if (error === SSL_ERROR_WANT_READ || error === SSL_ERROR_WANT_WRITE) return WOULD_BLOCK;
+    const sent = this.#send(); // an alert or a key update
+    if (sent === CLOSED) this.refusal ??= "closed by peer";
+    else if (error === SSL_ERROR_WANT_READ || error === SSL_ERROR_WANT_WRITE) return WOULD_BLOCK;
     if (error === SSL_ERROR_ZERO_RETURN || error === SSL_ERROR_SYSCALL)
       this.refusal ??= "closed by peer";
     else this.refusal ??= takeErrors();

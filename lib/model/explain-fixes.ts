@@ -46,7 +46,7 @@ export function routeFixes(decision: Extract<OutboundDecision, { kind: "reject" 
   const where = service === null ? "" : ` -n ${service.namespace}`;
   if (reason === "unknown_waypoint")
     return [
-      { text: "bring the waypoint back, or stop using it", command: `ambit waypoint list${where}` },
+      { text: "bring the waypoint back, or stop using it", command: `ambit get gateways${where}` },
     ];
   if (reason === "no_healthy_upstream" && service !== null)
     return [

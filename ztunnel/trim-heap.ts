@@ -7,8 +7,8 @@ type Collect = (options: { type: "major"; execution: "sync"; flavor: "last-resor
 
 /** Stops this thread for about 30 ms at the size of a start; call it when nothing waits. */
 export function trimHeap(): void {
+  // Flags are the process's: taken back here, it would be gone under another thread that trims as well.
   setFlagsFromString("--expose-gc");
   const collect = runInNewContext("gc") as Collect;
-  setFlagsFromString("--no-expose-gc");
   collect({ type: "major", execution: "sync", flavor: "last-resort" });
 }

@@ -156,7 +156,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
   #blockEnds = false;
   #block: Buffer[] = [];
   #blockLength = 0;
-  #pingSentAtMs = 0;
+  #isPingOut = false;
   #isDrainPing = false;
   readonly #decoder = new HpackDecoder();
   readonly #encoder = new HpackEncoder();
@@ -323,10 +323,11 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Hot path: runs once a turn. Writes what waits; wakes the streams that waited for room. */
   flush(): void {
     const buffer = this.#write;
-    if (buffer === null) return;
+    if (buffer === null || this.#isWriteBlocked) return;
     if (this.#tls === null || this.state !== "open") return this.#releaseWrite(buffer);
-    while (this.#start < this.#end && !this.#tls.isBlocked) {
+    while (this.#start < this.#end) {
       const put = this.#tls.write(buffer.address + this.#start, this.#end - this.#start);
+      if (put === WOULD_BLOCK) break;
       if (put <= 0) return this.#lost();
       this.#start += put;
     }
@@ -347,12 +348,9 @@ export class Tunnel implements FdHandler, Flushable, Task {
   }
 
   #resume(): void {
-    const done = this.#tls?.resume() ?? 0;
-    if (done === WOULD_BLOCK) return;
-    if (done !== 0) return this.#lost();
+    this.#tls?.resume();
     this.#watchWritable(false);
     this.flush();
-    if (this.isGoingAway) this.#closeWhenIdle();
   }
 
   /** Writability is asked for only while something waits: the socket is level-triggered. */
@@ -421,8 +419,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.#watchWritable(false);
     this.openedAtMs = this.#reactor.nowMs;
     this.peerUriSans = tls.peerUriSans;
-    this.#timer?.cancel();
-    this.#timer = this.#reactor.after(limit.PING_INTERVAL_MS, () => this.#onPingTimer());
+    this.#waitToPing();
     this.#sendSettings();
     this.#owner.onOpen(this);
     this.#openWaiting();
@@ -891,7 +888,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   #onPong(kind: number): void {
     if (kind === PING_DRAIN && this.#isDrainPing) this.#finishDrain();
-    else if (kind === PING_ALIVE && this.#pingSentAtMs !== 0) this.#pingSentAtMs = 0;
+    else if (kind === PING_ALIVE && this.#isPingOut) this.#waitToPing();
     else this.#spend(this.#control, "PING answers");
   }
 
@@ -1128,16 +1125,19 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   // — ending —
 
-  #onPingTimer(): void {
-    const now = this.#reactor.steadyMs;
-    if (this.#pingSentAtMs === 0) {
+  #waitToPing(): void {
+    this.#isPingOut = false;
+    this.#timer?.cancel();
+    this.#timer = this.#reactor.after(limit.PING_INTERVAL_MS, () => {
+      this.#isPingOut = true;
       this.#sendPing(PING_ALIVE);
-      this.#pingSentAtMs = now;
-    } else if (now - this.#pingSentAtMs >= limit.PING_TIMEOUT_MS)
-      return this.close(
-        new HboneError("PING_TIMEOUT", `No PING answer within ${limit.PING_TIMEOUT_MS} ms`),
-      );
-    this.#timer = this.#reactor.after(limit.PING_INTERVAL_MS, () => this.#onPingTimer());
+      this.#timer = this.#reactor.after(limit.PING_TIMEOUT_MS, () => this.#onPingTimeout());
+    });
+  }
+
+  #onPingTimeout(): void {
+    const reason = `No PING answer within ${limit.PING_TIMEOUT_MS} ms`;
+    this.close(new HboneError("PING_TIMEOUT", reason));
   }
 
   /** The stream is no longer ours to serve; its owner may still hold the object. */

@@ -65,30 +65,8 @@ export const ctxAddClientCa = declare<(ctx: number, cert: number) => number>(
 // SSL_new(3) and friends
 export const sslNew = declare<(ctx: number) => number>("uintptr_t SSL_new(uintptr_t ctx)");
 export const sslFree = declare<(ssl: number) => void>("void SSL_free(uintptr_t ssl)");
-// SSL_set_bio(3), BIO_new_socket(3), BIO_new_bio_pair(3), BIO_ctrl(3)
-export const sslSet0Rbio = declare<(ssl: number, bio: number) => void>(
-  "void SSL_set0_rbio(uintptr_t ssl, uintptr_t bio)",
-);
-export const sslSet0Wbio = declare<(ssl: number, bio: number) => void>(
-  "void SSL_set0_wbio(uintptr_t ssl, uintptr_t bio)",
-);
-export const bioNewSocket = declare<(fd: number, closeFlag: number) => number>(
-  "uintptr_t BIO_new_socket(int fd, int closeFlag)",
-);
-export const bioNewPair = declare<
-  (one: number, oneSize: number, two: number, twoSize: number) => number
->("int BIO_new_bio_pair(uintptr_t one, size_t oneSize, uintptr_t two, size_t twoSize)");
-export const bioUpRef = declare<(bio: number) => number>("int BIO_up_ref(uintptr_t bio)");
-export const bioNread = declare<(bio: number, data: number, max: number) => number>(
-  "int BIO_nread(uintptr_t bio, uintptr_t data, int max)",
-);
-// BIO_ctrl_pending(3), BIO_get_data(3), BIO_write(3)
-export const bioCtrlPending = declare<(bio: number) => number>(
-  "size_t BIO_ctrl_pending(uintptr_t bio)",
-);
-export const bioGetData = declare<(bio: number) => number>("uintptr_t BIO_get_data(uintptr_t bio)");
-export const bioWrite = declare<(bio: number, data: number, length: number) => number>(
-  "int BIO_write(uintptr_t bio, uintptr_t data, int length)",
+export const sslSetFd = declare<(ssl: number, fd: number) => number>(
+  "int SSL_set_fd(uintptr_t ssl, int fd)",
 );
 export const sslSetAcceptState = declare<(ssl: number) => void>(
   "void SSL_set_accept_state(uintptr_t ssl)",

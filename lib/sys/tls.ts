@@ -2,8 +2,6 @@
 // One TlsContext per identity and role; a TlsSession per connection. Numbers on the hot path:
 // `read` and `write` return bytes moved, WOULD_BLOCK, or CLOSED with the reason kept.
 import { cString, nativeBuffer } from "./memory.ts";
-import { EAGAIN, EINTR, lastErrno } from "./errors.ts";
-import * as raw from "./raw.ts";
 import { registerCallback, viewOf } from "./raw.ts";
 import * as ssl from "./tls-raw.ts";
 
@@ -57,73 +55,6 @@ const ALPN_H2 = nativeBuffer(3);
 ALPN_H2.bytes.set([2, 0x68, 0x32]);
 /** One read(2) takes up to four full records. */
 const READ_BUFFER = 65_536 + 1024;
-
-/** Plain bytes encrypted before each write(2): fewer, larger writes wake the peer less often. */
-const WRITE_CHUNK = 196_608;
-const RECORD_SIZE = 16_384;
-/** Takes a whole chunk with its record overhead, and whatever a handshake says. */
-const RING_SIZE = 262_144;
-/** Bytes of OpenSSL's record of a BIO pair's end up to behind its counters: two pointers, three sizes. */
-const RING_RECORD = 40;
-/**
- * A chunk that the socket has not taken, and the answers that OpenSSL gives by itself. A peer that asks for
- * more of those (KeyUpdate) without reading is cut off.
- */
-const MAX_REST = 2 * RING_SIZE;
-
-/**
- * Where OpenSSL puts what it has encrypted: one ring for all sessions of this thread, emptied before
- * any call here returns, so that an idle session holds no output buffer.
- */
-class CipherRing {
-  /** The end the sessions write to. */
-  readonly inner: number;
-  readonly #outer: number;
-  readonly #data = nativeBuffer(8);
-  readonly #words = new Uint32Array(this.#data.bytes.buffer, this.#data.bytes.byteOffset, 2);
-  /** OpenSSL's own count of what waits, read in place: a call per record would cost more than the look. */
-  readonly #count: Uint32Array | null;
-
-  constructor() {
-    const ends = nativeBuffer(16);
-    ensure(ssl.bioNewPair(ends.address, RING_SIZE, ends.address + 8, RING_SIZE) === 1, "BIO pair");
-    this.inner = Number(ends.bytes.readBigUInt64LE(0));
-    this.#outer = Number(ends.bytes.readBigUInt64LE(8));
-    this.#count = this.#findCount();
-  }
-
-  /** Hot path: runs per record. Whether something waits to be taken. */
-  get isWaiting(): boolean {
-    return this.#count === null ? ssl.bioCtrlPending(this.#outer) > 0 : this.#count[0] !== 0;
-  }
-
-  /** Takes everything out. The bytes stay good until the next session writes. */
-  take(): number {
-    return ssl.bioNread(this.#outer, this.#data.address, RING_SIZE);
-  }
-
-  get address(): number {
-    return (this.#words[0] ?? 0) + (this.#words[1] ?? 0) * 2 ** 32;
-  }
-
-  /** The word of the ring's private record that follows its content; null if none does, and it has to be asked. */
-  #findCount(): Uint32Array | null {
-    const words = new Uint32Array(viewOf(ssl.bioGetData(this.inner), RING_RECORD));
-    const zeros = nativeBuffer(57);
-    const seen: Uint32Array[] = [];
-    for (const length of [23, 57]) {
-      ssl.bioWrite(this.inner, zeros.address, length);
-      seen.push(words.slice());
-      this.take();
-    }
-    const at = words.findIndex(
-      (word, i) => word === 0 && seen[0]?.[i] === 23 && seen[1]?.[i] === 57,
-    );
-    return at < 0 ? null : words.subarray(at, at + 1);
-  }
-}
-
-let ring: CipherRing | null = null;
 
 /** The session whose handshake is running on this thread; the callbacks below serve it. */
 let handshaking: TlsSession | null = null;
@@ -237,22 +168,14 @@ export class TlsSession implements Disposable {
   /** Why the peer's certificate was refused. */
   refusal: string | null = null;
   readonly check: PeerCheck;
-  readonly #fd: number;
-  readonly #ring: CipherRing;
   #ssl: number;
-  /** Encrypted, but not yet taken by the socket. */
-  #rest: Buffer | null = null;
+  #isBlocked = false;
 
   constructor(ctx: number, role: "client" | "server", fd: number, check: PeerCheck) {
     this.check = check;
-    this.#fd = fd;
-    ring ??= new CipherRing();
-    this.#ring = ring;
     this.#ssl = ssl.sslNew(ctx);
     if (this.#ssl === 0) throw new TlsError(`Cannot start a TLS session: ${takeErrors()}`);
-    ssl.sslSet0Rbio(this.#ssl, ssl.bioNewSocket(fd, 0));
-    ssl.bioUpRef(this.#ring.inner);
-    ssl.sslSet0Wbio(this.#ssl, this.#ring.inner);
+    ssl.sslSetFd(this.#ssl, fd);
     if (role === "server") ssl.sslSetAcceptState(this.#ssl);
     else ssl.sslSetConnectState(this.#ssl);
   }
@@ -267,9 +190,9 @@ export class TlsSession implements Disposable {
     const { refusal } = this;
     const reasons = error === SSL_ERROR_SSL && refusal === null ? takeErrors() : "";
     ssl.errClear(); // the queue is the thread's: what stays in it would be the next session's error
-    const sent = this.#send();
-    if (result === 1) return sent === WOULD_BLOCK ? "want-write" : "done";
-    if (error === SSL_ERROR_WANT_READ) return sent === WOULD_BLOCK ? "want-write" : "want-read";
+    if (result === 1) return "done";
+    if (error === SSL_ERROR_WANT_READ) return "want-read";
+    if (error === SSL_ERROR_WANT_WRITE) return "want-write";
     if (refusal !== null) throw new TlsError(refusal);
     throw new TlsError(reasons === "" ? "connection closed during handshake" : reasons);
   }
@@ -277,37 +200,34 @@ export class TlsSession implements Disposable {
   /** Hot path: runs per record. Bytes read, WOULD_BLOCK or CLOSED. */
   read(address: number, length: number): number {
     const got = ssl.sslRead(this.#ssl, address, length);
-    if (got <= 0) return this.#outcome(got);
-    // an answer to KeyUpdate must not go out with the next session's bytes
-    return this.#ring.isWaiting && this.#send() === CLOSED ? CLOSED : got;
+    if (got > 0) return got;
+    const error = ssl.sslGetError(this.#ssl, got);
+    if (error !== SSL_ERROR_WANT_WRITE) return this.#outcome(error);
+    // it asks for KeyUpdates faster than it reads our answers: waiting would spin on a readable socket
+    this.refusal ??= "the peer does not read, and makes us answer";
+    return CLOSED;
   }
 
   /**
-   * Hot path: runs per flush. Bytes taken over, WOULD_BLOCK or CLOSED. What was taken over may still
-   * wait for the socket: `isBlocked` tells.
+   * Hot path: runs per record. Bytes taken over, WOULD_BLOCK or CLOSED. After WOULD_BLOCK the same bytes
+   * have to come again, at any address; more may follow them.
    */
   write(address: number, length: number): number {
-    if (this.#rest !== null && this.#send() !== 0)
-      return this.#rest === null ? CLOSED : WOULD_BLOCK;
-    const end = length < WRITE_CHUNK ? length : WRITE_CHUNK;
-    let taken = 0;
-    while (taken < end) {
-      const left = end - taken;
-      const put = ssl.sslWrite(this.#ssl, address + taken, left < RECORD_SIZE ? left : RECORD_SIZE);
-      if (put <= 0) return this.#outcome(put);
-      taken += put;
-    }
-    return this.#send() === CLOSED ? CLOSED : taken;
+    const put = ssl.sslWrite(this.#ssl, address, length);
+    if (put > 0) return put;
+    const outcome = this.#outcome(ssl.sslGetError(this.#ssl, put));
+    this.#isBlocked = outcome === WOULD_BLOCK;
+    return outcome;
   }
 
-  /** Encrypted bytes wait for the socket to become writable; `write` sends them first. */
+  /** The last write found the socket full. */
   get isBlocked(): boolean {
-    return this.#rest !== null;
+    return this.#isBlocked;
   }
 
-  /** Sends what is left of earlier writes. 0 when all is gone, else WOULD_BLOCK or CLOSED. */
-  resume(): number {
-    return this.#rest === null ? 0 : this.#send();
+  /** The socket is writable again. */
+  resume(): void {
+    this.#isBlocked = false;
   }
 
   /** Whether OpenSSL holds bytes it has already taken from the socket. */
@@ -319,7 +239,6 @@ export class TlsSession implements Disposable {
   shutdown(): void {
     ssl.errClear();
     if (this.#ssl !== 0) ssl.sslShutdown(this.#ssl);
-    this.#send();
     ssl.errClear();
   }
 
@@ -328,49 +247,8 @@ export class TlsSession implements Disposable {
     this.#ssl = 0;
   }
 
-  /** Moves the ring's content into the socket; what does not fit is kept. 0, WOULD_BLOCK or CLOSED. */
-  #send(): number {
-    const fresh = this.#ring.take();
-    if (this.#rest !== null) {
-      if (fresh > 0) this.#rest = Buffer.concat([this.#rest, this.#copy(0, fresh)]);
-      const rest = this.#rest;
-      if (rest.length > MAX_REST) {
-        this.refusal = "the peer does not read, and makes us answer";
-        this.#rest = null;
-        return CLOSED;
-      }
-      const put = this.#put(raw.addressOf(rest), rest.length);
-      if (put === CLOSED) this.#rest = null;
-      else this.#rest = put === rest.length ? null : rest.subarray(Math.max(0, put));
-      return put === CLOSED ? CLOSED : this.#rest === null ? 0 : WOULD_BLOCK;
-    }
-    if (fresh <= 0) return 0;
-    const put = this.#put(this.#ring.address, fresh);
-    if (put === fresh) return 0;
-    if (put === CLOSED) return CLOSED;
-    this.#rest = this.#copy(Math.max(0, put), fresh);
-    return WOULD_BLOCK;
-  }
-
-  #put(address: number, length: number): number {
-    for (;;) {
-      const put = raw.write(this.#fd, address, length);
-      if (put >= 0) return put;
-      const errno = lastErrno();
-      if (errno === EAGAIN) return WOULD_BLOCK;
-      if (errno !== EINTR) return CLOSED;
-    }
-  }
-
-  #copy(from: number, to: number): Buffer {
-    return Buffer.from(new Uint8Array(viewOf(this.#ring.address + from, to - from)));
-  }
-
-  #outcome(result: number): number {
-    const error = ssl.sslGetError(this.#ssl, result);
-    const sent = this.#send(); // an alert or a key update
-    if (sent === CLOSED) this.refusal ??= "closed by peer";
-    else if (error === SSL_ERROR_WANT_READ || error === SSL_ERROR_WANT_WRITE) return WOULD_BLOCK;
+  #outcome(error: number): number {
+    if (error === SSL_ERROR_WANT_READ || error === SSL_ERROR_WANT_WRITE) return WOULD_BLOCK;
     if (error === SSL_ERROR_ZERO_RETURN || error === SSL_ERROR_SYSCALL)
       this.refusal ??= "closed by peer";
     else this.refusal ??= takeErrors();

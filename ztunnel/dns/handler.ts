@@ -39,7 +39,10 @@ export class DnsHandler {
     signal: AbortSignal,
   ): Promise<Uint8Array | null> {
     const query = parseQuery(message);
-    if (query.kind === "format-error") return encodeFormatError(query);
+    if (query.kind === "format-error") {
+      this.#options.log.debug({ transport, reason: query.reason }, "dns message refused");
+      return encodeFormatError(query);
+    }
     const client = await this.#options.client(signal);
     const series = this.#options.counters.of(query.type, transport, client);
     series.requests++;

@@ -256,6 +256,36 @@ test("pipelined queries of one connection are all answered", timeout, async () =
   );
 });
 
+test("a TCP client that sends no DNS is cut off before it costs anything", timeout, async () => {
+  const { dns } = podDns({});
+  using _dns = dns;
+  const socket = connect(dns.port, "127.0.0.1");
+  socket.on("error", () => {});
+  socket.write(Buffer.alloc(65_536)); // 32 768 messages without content
+  socket.resume();
+  await once(socket, "close");
+  assert.equal(dns.open, 0);
+});
+
+test("a TCP client has no more than 16 queries under way", timeout, async () => {
+  await using up = await Upstream.start(() => null);
+  const { dns } = podDns({ servers: [up.addr], timeoutMs: 300 });
+  using _dns = dns;
+  const socket = connect(dns.port, "127.0.0.1");
+  const query = frameTcpMessage(rawQuery("slow.example"));
+  socket.write(Buffer.concat(Array.from({ length: 40 }, () => query)));
+  let most = 0;
+  let answers = 0;
+  const reader = new DnsTcpReader();
+  socket.on("data", (chunk: Buffer) => (answers += reader.push(chunk).length));
+  while (answers < 40) {
+    most = Math.max(most, dns.open);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(most, 16);
+  socket.destroy();
+});
+
 test("too many open queries are refused, not queued", timeout, async () => {
   await using up = await Upstream.start(() => null);
   const { dns } = podDns({ servers: [up.addr], timeoutMs: 5_000 });

@@ -5,6 +5,7 @@ import { isIpv6, type Ip } from "#lib/net/ip.ts";
 import { PORT } from "#lib/net/ports.ts";
 import { closeFd, inNetns, type NetnsFd } from "#lib/sys/netns.ts";
 import { bindUdp, listenTcp } from "#lib/sys/socket.ts";
+import { DNS_HEADER_BYTES } from "#lib/wire/dns.ts";
 import { DnsTcpReader, frameTcpMessage } from "#lib/wire/dns-tcp.ts";
 import type { DnsHandler } from "./handler.ts";
 import { hasIpv6Loopback } from "./ipv6-loopback.ts";
@@ -12,9 +13,10 @@ import { hasIpv6Loopback } from "./ipv6-loopback.ts";
 /** Queries of one pod that may be open at once; the next one is refused. */
 const MAX_QUERIES = 256;
 const MAX_CONNECTIONS = 64;
-/** Queries in one TCP connection; reading stops until one is answered. */
+/** Queries under way in one TCP connection; reading stops until one is answered, and while answers are not read. */
 const MAX_PIPELINED = 16;
 const TCP_IDLE_MS = 5_000;
+const NOTHING = new Uint8Array(0);
 const LOOPBACK = ["127.0.0.1", "::1"] as Ip[];
 
 export interface PodDnsOptions {
@@ -125,18 +127,24 @@ export class PodDns implements Disposable {
     });
     connection.on("error", () => {});
     connection.on("close", () => this.#connections.delete(connection));
-    connection.on("data", (chunk: Buffer) => {
-      for (const message of reader.push(chunk)) {
+    const serve = (chunk: Uint8Array): void => {
+      const room = connection.writableNeedDrain ? 0 : MAX_PIPELINED - inFlight;
+      for (const message of reader.push(chunk, room)) {
+        if (message.length < DNS_HEADER_BYTES) return void connection.destroy(); // this is not DNS
         inFlight++;
         void this.#ask(message, "tcp").then((answer) => {
           inFlight--;
-          if (answer === null) return connection.destroy();
+          if (answer === null) return void connection.destroy();
+          if (connection.destroyed) return;
           connection.write(frameTcpMessage(answer));
-          if (inFlight < MAX_PIPELINED) connection.resume();
+          serve(NOTHING);
         });
       }
-      if (inFlight >= MAX_PIPELINED) connection.pause();
-    });
+      if (inFlight < MAX_PIPELINED && !connection.writableNeedDrain) connection.resume();
+      else connection.pause();
+    };
+    connection.on("data", serve);
+    connection.on("drain", () => serve(NOTHING));
   }
 
   /** Never rejects. */

@@ -285,24 +285,6 @@ test("answers to KeyUpdate go to the peer that asked, not out with the next sess
   asking[Symbol.dispose]();
 });
 
-test("a peer that asks for KeyUpdates and reads no answer is cut", () => {
-  using sockets = socketPair(16_384);
-  using far = server.open(sockets.far, anyone);
-  const asking = new RawClient(sockets.near);
-  waitFor(() => {
-    const isNear = asking.handshake();
-    return far.handshake() === "done" && isNear ? true : undefined;
-  }, "the handshake");
-  let result = WOULD_BLOCK;
-  for (let i = 0; result !== CLOSED && i < 2_000_000; i++) {
-    asking.askForKeyUpdate();
-    if (i % 64 === 0) result = far.read(buffer.address, buffer.size);
-  }
-  assert.equal(result, CLOSED);
-  assert.match(far.refusal ?? "", /does not read|key update/i);
-  asking[Symbol.dispose]();
-});
-
 const badMaterials: { name: string; change: Partial<TlsMaterial>; reason: RegExp }[] = [
   { name: "leaf", change: { leaf: Buffer.from("no DER") }, reason: /refused the leaf certificate/ },
   {

@@ -5,6 +5,7 @@ import { CaClient } from "#lib/grpc/ca-client.ts";
 import { MeshTables } from "#lib/model/tables.ts";
 import type { LogScopes } from "#lib/obs/log-scopes.ts";
 import type { NetnsFd } from "#lib/sys/netns.ts";
+import { mallocTrim } from "#lib/sys/raw.ts";
 import { filterAccessLines } from "./access-lines.ts";
 import type { Config } from "./config.ts";
 import { DnsCounters } from "./dns/dns-counters.ts";
@@ -22,11 +23,13 @@ import { XdsCounters } from "./metrics.ts";
 import type { PodInfo } from "./proxy/messages.ts";
 import { connectionSettings } from "./state/control-plane.ts";
 import { DataPlane } from "./state/data-plane.ts";
+import { SettleTrim } from "./state/settle-trim.ts";
 import { spawnWorker, workerAccessLevel } from "./state/spawn-worker.ts";
 import { TableFeed } from "./state/table-feed.ts";
 import type { WorkerLink } from "./state/worker-link.ts";
 import { WorkloadWatch } from "./state/workload-watch.ts";
 import { Xds } from "./state/xds.ts";
+import { trimHeap } from "./trim-heap.ts";
 
 export interface ControlSideOptions {
   readonly config: Config;
@@ -86,6 +89,7 @@ export class ControlSide implements AsyncDisposable {
       log: scopes.logger("inpod"),
       clock,
     });
+    const trim = new SettleTrim(clock, trimProcess);
     this.xds = new Xds({
       config,
       tables: this.tables,
@@ -95,7 +99,10 @@ export class ControlSide implements AsyncDisposable {
         for (const identity of gone) this.certificates.forget(identity);
       },
       onAddresses: () => this.#watch.notify(),
-      onResponse: ({ typeUrl, resourceBytes }) => this.xdsCounters.received(typeUrl, resourceBytes),
+      onResponse: ({ typeUrl, resourceBytes }) => {
+        this.xdsCounters.received(typeUrl, resourceBytes);
+        trim.received(resourceBytes);
+      },
       onTerminated: (reason) => this.xdsCounters.terminated(reason),
       log: scopes.logger("xds"),
       clock,
@@ -162,6 +169,12 @@ export class ControlSide implements AsyncDisposable {
     });
     return PodDns.listen({ handler, netns, mark, reusePort: config.inpodPortReuse, ipv6Enabled });
   }
+}
+
+/** This thread's heap, and what all threads have left to the allocator. */
+function trimProcess(): void {
+  trimHeap();
+  mallocTrim(0);
 }
 
 /** What is known now goes to the worker that asked; a first fetch under way answers all workers when it ends. */

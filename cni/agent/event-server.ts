@@ -107,6 +107,7 @@ async function answer(
     }
   } catch (error) {
     const isBad = error instanceof AgentError && error.code === "BAD_EVENT";
+    if (isBad) log.warn({ path: request.url, reason: explain(error) }, "malformed plugin request");
     if (!(error instanceof AgentError)) log.error({ error }, "the plugin's request failed");
     return { status: isBad ? 400 : 500, body: explain(error) };
   }

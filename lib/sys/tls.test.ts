@@ -10,7 +10,14 @@ import { closeFd } from "./netns.ts";
 import * as raw from "./raw.ts";
 import { accept, connectFd, listenTcp, localAddr, tcpSocket } from "./socket.ts";
 import * as ssl from "./tls-raw.ts";
-import { CLOSED, TlsContext, TlsError, type TlsMaterial, TlsSession, WOULD_BLOCK } from "./tls.ts";
+import {
+  CLOSED,
+  TlsContext,
+  TlsError,
+  type TlsMaterial,
+  type TlsSession,
+  WOULD_BLOCK,
+} from "./tls.ts";
 
 const LOOPBACK = parseIp("127.0.0.1");
 const ID = "spiffe://cluster.local/ns/shop/sa/client";

@@ -12,18 +12,21 @@ export function frameTcpMessage(message: Uint8Array): Uint8Array {
   return out;
 }
 
-/** Cuts one direction of a connection into messages. Holds less than one message between calls. */
+/** Cuts one direction of a connection into messages. Holds less than one message between calls, unless told to stop earlier. */
 export class DnsTcpReader {
   /** Octets of an incomplete message in `[0, #length)`. Doubles as it fills, up to the largest message. */
   #pending = Buffer.alloc(0);
   #length = 0;
 
-  /** @returns every message that is now complete, in order; copies */
-  push(chunk: Uint8Array): Uint8Array[] {
+  /**
+   * @param max  complete messages beyond it stay for the next call, for which an empty chunk will do
+   * @returns every message that is now complete, in order; copies
+   */
+  push(chunk: Uint8Array, max = Infinity): Uint8Array[] {
     this.#append(chunk);
     const messages: Uint8Array[] = [];
     let at = 0;
-    while (this.#length - at >= LENGTH_BYTES) {
+    while (messages.length < max && this.#length - at >= LENGTH_BYTES) {
       const end = at + LENGTH_BYTES + this.#pending.readUInt16BE(at);
       if (end > this.#length) break;
       messages.push(Uint8Array.from(this.#pending.subarray(at + LENGTH_BYTES, end)));

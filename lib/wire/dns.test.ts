@@ -258,6 +258,20 @@ test("TCP messages come out whole, however the stream is cut", () => {
   assert.ok(reader.isMidMessage);
 });
 
+test("TCP messages beyond what is asked for wait in the reader, in order", () => {
+  const messages = ["01", "02", "03", "04", "05"].map(hex);
+  const reader = new DnsTcpReader();
+  const got = [...reader.push(Buffer.concat(messages.map(frameTcpMessage)), 2)];
+  assert.equal(got.length, 2);
+  assert.deepEqual(reader.push(hex(""), 0), []);
+  got.push(...reader.push(hex(""), 2), ...reader.push(hex("")));
+  assert.deepEqual(
+    got.map((m) => Buffer.from(m)),
+    messages,
+  );
+  assert.ok(!reader.isMidMessage);
+});
+
 test("a resolver library understands the answers", { timeout: 10_000 }, async () => {
   const server = createSocket("udp4");
   server.on("message", (message, from) => {

@@ -1,7 +1,15 @@
 // The node agent on real namespaces, with a manifest directory for a cluster and the real plugin.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
@@ -11,8 +19,10 @@ import { hasPodRules } from "../../cni/rules/apply.ts";
 import { scriptRunner } from "../../cni/rules/exec.ts";
 import { DirectoryCluster } from "#lib/kube/directory-cluster.ts";
 import { RESOURCES } from "#lib/kube/objects.ts";
+import { parseIp } from "#lib/net/ip.ts";
 import { createLogger } from "#lib/obs/log.ts";
 import { netnsId } from "#lib/sys/netns.ts";
+import { NetnsScanner, scanProcesses } from "../../cni/agent/netns-scan.ts";
 import { TestZtunnel } from "../../cni/agent/test-ztunnel.ts";
 import { ADDRESS, cannotMakeNamespaces, PodNetwork, until } from "./cni-fixture.ts";
 
@@ -281,6 +291,52 @@ test("a ztunnel that refuses leaves the pod pending, and others unharmed", { ski
   await node.annotated("pending");
   ztunnel.answer = () => "";
   await node.annotated("enabled");
+});
+
+test("a pod's namespace is found through its processes, and believed by its address", {
+  skip,
+}, async () => {
+  using net = new PodNetwork("scan");
+  const proc = mkdtempSync(join(tmpdir(), "cni-proc-"));
+  const [mine, other] = [
+    "1f0c3a5e-7d7a-4a54-9a52-0e1d2c3b4a59",
+    "00000000-7d7a-4a54-9a52-0e1d2c3b4a59",
+  ];
+  const process = (pid: number, ns: string, uid: string | null, start: number): void => {
+    mkdirSync(join(proc, `${pid}/ns`), { recursive: true });
+    symlinkSync(ns, join(proc, `${pid}/ns/net`));
+    writeFileSync(join(proc, `${pid}/stat`), `${pid} (x) S ${"0 ".repeat(18)}${start} 0`);
+    const path = uid === null ? "/" : `/kubepods/pod${uid}/0123abcd`;
+    writeFileSync(join(proc, `${pid}/cgroup`), `0::${path}\n`);
+  };
+  process(1, net.path("node"), null, 1);
+  process(2, net.path("node"), mine, 2); // of the pod, but visiting the node
+  process(3, net.path("peer"), mine, 3); // of the pod, but visiting another pod
+  process(4, net.path("pod"), null, 4);
+  process(5, net.path("pod"), mine, 9);
+  process(6, net.path("pod"), mine, 5);
+  process(7, net.path("peer"), other, 7);
+  mkdirSync(join(proc, "8")); // ended while we look
+  try {
+    const wanted = new Map([[mine, [ADDRESS.ipv4.pod]]]);
+    const found = await scanProcesses(proc, wanted);
+    assert.deepEqual([...found.keys()], [mine]);
+    using netns = found.get(mine) ?? assert.fail("not found");
+    assert.equal(netns.id, netnsId(net.pod));
+    const scanner = new NetnsScanner(proc);
+    const [a, b] = await Promise.all([
+      scanner.find(mine, [ADDRESS.ipv6.pod]),
+      scanner.find(other, [ADDRESS.ipv4.peer]),
+    ]);
+    assert.equal(a?.id, netnsId(net.pod));
+    assert.equal(b?.id, netnsId(net.peer));
+    a?.[Symbol.dispose]();
+    b?.[Symbol.dispose]();
+    assert.equal(await scanner.find(mine, [parseIp("10.99.9.9")]), null, "another address inside");
+    assert.equal(await scanner.find(mine, []), null, "no address yet");
+  } finally {
+    rmSync(proc, { recursive: true });
+  }
 });
 
 function ruleCount(node: TestNode): number {

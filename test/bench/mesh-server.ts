@@ -54,11 +54,13 @@ export class MeshServer implements AsyncDisposable {
     const subscribed = new Set<string>();
     stream.on("data", (request: DeltaDiscoveryRequest) => {
       if (request.responseNonce !== "") {
-        if (request.responseNonce === "addresses") onAck?.();
+        if (request.responseNonce !== "addresses") return;
+        // in the order of subscription, as istiod answers
+        stream.write(response(AUTHORIZATION_TYPE, []));
+        onAck?.();
         return;
       }
       subscribed.add(request.typeUrl);
-      if (request.typeUrl === AUTHORIZATION_TYPE) stream.write(response(AUTHORIZATION_TYPE, []));
       if (subscribed.size < 2) return;
       this.#onStream?.({
         push: (workloads, timeoutMs) => {

@@ -8,7 +8,7 @@ import { Tunnel, type ConnectRequest, type TunnelOwner } from "#lib/hbone/tunnel
 import { parseIp } from "#lib/net/ip.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { EPOLLIN, Reactor, type FdHandler } from "#lib/sys/reactor.ts";
-import { accept, connectFd, listenTcp, localAddr, tcpSocket } from "#lib/sys/socket.ts";
+import { accept, connectFd, listenTcp, localAddr, setOption, tcpSocket } from "#lib/sys/socket.ts";
 import { viewOf } from "#lib/sys/raw.ts";
 import { TlsContext, type PeerCheck } from "#lib/sys/tls.ts";
 import { testCa } from "#lib/pki/test-ca.ts";
@@ -137,6 +137,7 @@ export class TestServer implements TunnelOwner, FdHandler, Disposable {
     this.#context = context;
     this.#peerCheck = peerCheck;
     this.#fd = listenTcp({ ip: LOOPBACK, port: 0 });
+    setOption(this.#fd, "noDelay", 1); // accepted sockets inherit it
     this.port = localAddr(this.#fd).port;
     reactor.add(this.#fd, EPOLLIN, this);
   }

@@ -323,8 +323,9 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Hot path: runs once a turn. Writes what waits; wakes the streams that waited for room. */
   flush(): void {
     const buffer = this.#write;
-    if (buffer === null || this.#isWriteBlocked) return;
+    if (buffer === null) return;
     if (this.#tls === null || this.state !== "open") return this.#releaseWrite(buffer);
+    if (this.#isWriteBlocked) return;
     while (this.#start < this.#end) {
       const put = this.#tls.write(buffer.address + this.#start, this.#end - this.#start);
       if (put === WOULD_BLOCK) break;

@@ -269,6 +269,33 @@ test("a peer refused by its names leaves the thread's other sessions alone", () 
   assert.equal(good.near.read(buffer.address, 1), WOULD_BLOCK);
 });
 
+test("a KeyUpdate that comes while our own bytes wait for the socket hurts nobody", () => {
+  using sockets = socketPair();
+  using far = server.open(sockets.far, anyone);
+  using asking = new RawClient(sockets.near);
+  waitFor(() => {
+    const isNear = asking.handshake();
+    return far.handshake() === "done" && isNear ? true : undefined;
+  }, "the handshake");
+  const block = nativeCopy(Buffer.alloc(16_384, "z"));
+  let written = 0;
+  while (!far.isBlocked) written += Math.max(0, far.write(block.address, block.size));
+  asking.askForKeyUpdate();
+  asking.write("a question");
+  assert.equal(receive(far, 10), "a question");
+  let got = 0;
+  waitFor(() => {
+    got += asking.read(1).length;
+    if (far.isBlocked) {
+      far.resume();
+      written += Math.max(0, far.write(block.address, block.size));
+    }
+    return !far.isBlocked && got === written ? true : undefined;
+  }, "what waited");
+  assert.equal(send(far, "under the new key"), 17);
+  assert.equal(asking.read(17), "under the new key");
+});
+
 test("answers to KeyUpdate go to the peer that asked, not out with the next session's bytes", () => {
   using other = pair();
   using sockets = socketPair();

@@ -158,6 +158,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
   #blockLength = 0;
   #isPingOut = false;
   #isDrainPing = false;
+  #drainsOnceOpen = false;
   readonly #decoder = new HpackDecoder();
   readonly #encoder = new HpackEncoder();
   readonly #request = new ConnectRequestFields();
@@ -363,7 +364,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
   /** Graceful end: no new streams, those running go on; closes when the last has ended. */
   drain(): void {
     if (this.state === "closed" || this.isGoingAway) return;
-    if (this.state !== "open") return this.close(new HboneError("CLOSING", "The proxy is closing"));
+    if (this.state !== "open") {
+      this.#drainsOnceOpen = true; // whoever waits for it is served first
+      return;
+    }
     this.isGoingAway = true;
     if (this.role === "client") return this.#finishDrain(); // the peer opens no streams
     // a request that crosses the first GOAWAY is still served: the PING's answer comes behind it (§6.8)
@@ -424,6 +428,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.#sendSettings();
     this.#owner.onOpen(this);
     this.#openWaiting();
+    if (this.#drainsOnceOpen) this.drain();
   }
 
   #onSetupTimeout(): void {

@@ -2,13 +2,13 @@
 // `node pair.mjs in` listens on 20008 and forwards to SPIKE_TARGET; `node pair.mjs out` listens on
 // 127.0.0.1:20001 and forwards to `in` at PEER. Both find c.pem and k.pem and `koffi` where they run.
 // Its pods carry the rules of pods in the mesh, so that the kernel does as much for its packets as for ours.
-import { copyFileSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { testCa, testPair } from "#lib/pki/test-ca.ts";
 import type { LabPod } from "../../lab/pod.ts";
 import type { LabProcess } from "../../lab/process.ts";
 import { waitForPort } from "../../lab/probe.ts";
+import { scratchDir } from "./scratch-dir.ts";
 import type { Path } from "./stage.ts";
 
 /** Its path's name in the table. */
@@ -52,7 +52,7 @@ export class Yardstick implements AsyncDisposable {
     server: LabPod,
     port: number,
   ): Promise<Yardstick> {
-    const dir = mkdtempSync(join(tmpdir(), "ambit-bench-"));
+    const dir = await scratchDir();
     copyFileSync(file, join(dir, "pair.mjs"));
     symlinkSync(resolve(import.meta.dirname, "../../node_modules"), join(dir, "node_modules"));
     const pair = await testPair(await testCa(), ["spiffe://cluster.local/ns/bench/sa/pair"]);

@@ -76,6 +76,15 @@ async function tunnels(lab: Lab, node: string): Promise<readonly TunnelView[]> {
   return list.items;
 }
 
+/** Whether the node's ztunnel has the pod's record, and it says HBONE. */
+async function isKnown(lab: Lab, node: string, pod: string): Promise<boolean> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a test may assume the shape it then checks
+  const dump = (await lab.mesh.json("ztunnel", node, PORT.ztunnelAdmin, "/config_dump")) as {
+    workloads: readonly { readonly name: string; readonly protocol: string }[];
+  };
+  return dump.workloads.some((w) => w.name === pod && w.protocol === "HBONE");
+}
+
 for (const families of ["ipv4", "ipv6"] as const)
   test(
     `an enrolled namespace talks through HBONE only, with both identities (${families})`,
@@ -136,6 +145,8 @@ test(
     await m.lab.start("istiod");
     const late = await echoPod(m.lab, "b", "late", SHOP);
     await using capture = await m.lab.link.capture();
+    // before its record has come, an address is none of the mesh
+    await until("the new pod is known", async () => await isKnown(m.lab, "a", "late"));
     await until(
       "the new pod is reached through the mesh",
       async () => (await attempt(m.client, late.ip, 8080))?.answer !== undefined,

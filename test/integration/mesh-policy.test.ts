@@ -222,7 +222,7 @@ describe("policy", suite(needsLab), () => {
       );
   });
 
-  test("a connection that a new policy forbids is closed within a second; others stay", async () => {
+  test("a connection that a new policy forbids is closed within a second; others stay", async (t) => {
     await using _ = await echoLines(server);
     const times: number[] = [];
     for (let round = 0; round < 3; round++) {
@@ -242,14 +242,12 @@ describe("policy", suite(needsLab), () => {
           { from: [{ source: { ipBlocks: [`${stranger.ip}/32`] } }] },
         ],
       });
-      await within("both are closed", () => ended(denied) && ended(plain), 5_000).catch((e) => {
-        console.log("DEBUG", ended(denied), ended(plain), denied.received, plain.received);
-        throw e;
-      });
+      await within("both are closed", () => ended(denied) && ended(plain), 5_000);
       times.push(performance.now() - policy.appliedAt);
       assert.match(await kept.ask("after"), /after$/);
       assert.equal(await tryAsk(visitor, server.ip), null);
     }
+    t.diagnostic(`closed ${times.map(Math.round).join(", ")} ms after the file was in place`);
     assert.ok(Math.max(...times) < CLOSE_WITHIN_MS, `closed after ${times.map(Math.round)} ms`);
     await logLine(mesh(), "ztunnel", "b", /reason="policy_changed"/);
     await within("admitted again", async () => (await tryAsk(visitor, server.ip)) !== null);

@@ -50,7 +50,7 @@ export function onInboundHbone(pod: Pod, fd: number, peer: SocketAddr, listener:
       });
     const identity = identityOf(workload);
     identities.use(identity, reactor.nowMs, (contexts, reason) => {
-      if (contexts === null || pod.isGone || pod.isDraining)
+      if (contexts === null || pod.isGone)
         return refuse({
           flag: "IDENTITY_ERROR",
           reason: "identity",
@@ -66,6 +66,7 @@ export function onInboundHbone(pod: Pod, fd: number, peer: SocketAddr, listener:
       });
       telemetry.socketsOpen.destination++;
       pod.inboundTunnels.add(tunnel);
+      if (pod.isDraining) tunnel.drain(); // accepted before
     });
   });
 }

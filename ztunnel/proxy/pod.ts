@@ -32,8 +32,11 @@ type OnAccept = (pod: Pod, fd: number, peer: SocketAddr, listener: Listener) => 
 const WORKLOAD_WAIT_MS = 5_000;
 /** Connections taken per turn and listener. */
 const ACCEPTS_PER_TURN = 64;
+const BACKLOG = 1024;
 const ANY_V6 = parseIp("::");
 const ANY_V4 = parseIp("0.0.0.0");
+const NOBODY: SocketAddr = { ip: ANY_V4, port: 0 };
+const ACCEPT_PAUSE_MS = 100;
 
 /** One listening socket of a pod. Owns it. */
 export class Listener implements FdHandler {
@@ -42,12 +45,15 @@ export class Listener implements FdHandler {
   isTransparent = false;
   readonly #pod: Pod;
   readonly #onAccept: OnAccept;
+  readonly #direction: "inbound" | "outbound";
+  #timer: Timer | null = null;
 
   /** @throws {SysError} */
   constructor(pod: Pod, port: number, keepalive: boolean, onAccept: OnAccept) {
     const { config } = pod.context;
     this.#pod = pod;
     this.#onAccept = onAccept;
+    this.#direction = port === PORT.outbound ? "outbound" : "inbound";
     this.fd = listenTcp({
       ip: config.ipv6Enabled ? ANY_V6 : ANY_V4,
       port,
@@ -57,7 +63,7 @@ export class Listener implements FdHandler {
       onTransparent: (allowed) => {
         this.isTransparent = allowed;
       },
-      backlog: 1024,
+      backlog: BACKLOG,
       netns: pod.netns,
     });
     // accepted sockets inherit these, which saves their system calls
@@ -77,14 +83,37 @@ export class Listener implements FdHandler {
   }
 
   onReady(): void {
-    for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
-      const got = accept(this.fd);
-      if (got === null) return;
-      this.#onAccept(this.#pod, got.fd, got.peer, this);
+    try {
+      for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
+        const got = accept(this.fd);
+        if (got === null) return;
+        this.#onAccept(this.#pod, got.fd, got.peer, this);
+      }
+    } catch (error) {
+      if (!(error instanceof SysError && error.call === "accept")) throw error;
+      this.#pause(error);
     }
   }
 
+  /** Takes what waits in the backlog before it closes, which would reset them. */
+  acceptWaiting(): void {
+    for (let i = 0; i < BACKLOG; i += ACCEPTS_PER_TURN) this.onReady();
+  }
+
+  /** Out of descriptors or memory: those who wait stay in the backlog while others end. */
+  #pause(error: SysError): void {
+    const { reactor, telemetry } = this.#pod.context;
+    reactor.modify(this.fd, 0);
+    this.#timer = reactor.after(ACCEPT_PAUSE_MS, () => reactor.modify(this.fd, EPOLLIN));
+    telemetry.refuse(this.#direction, NOBODY, null, {
+      flag: "CONNECT",
+      reason: "connect_failed",
+      detail: `${error.message}; accepting again in ${ACCEPT_PAUSE_MS} ms`,
+    });
+  }
+
   close(): void {
+    this.#timer?.cancel();
     this.#pod.context.reactor.forget(this.fd);
     raw.close(this.fd);
   }
@@ -199,6 +228,7 @@ export class Pod {
 
   /** Takes nothing new; what runs goes on. */
   drain(): void {
+    for (const listener of this.#listeners) listener.acceptWaiting();
     this.isDraining = true;
     this.closeListeners();
     this.pool.drain();

@@ -173,7 +173,10 @@ class DataPlaneWorker {
     for (const pod of this.#pods.values()) pod.drain();
     const startedMs = Date.now();
     const check = (): void => {
-      const isOver = [...this.#pods.values()].every((p) => p.live.size === 0);
+      // a tunnel without streams goes once its peer knows; until then the peer may still open one
+      const isOver = [...this.#pods.values()].every(
+        (p) => p.live.size === 0 && p.inboundTunnels.size === 0,
+      );
       if (!isOver && Date.now() - startedMs < deadlineMs)
         return void this.#reactor.after(100, check);
       for (const pod of this.#pods.values())

@@ -1,9 +1,8 @@
 // istiod with ten thousand pods from manifests: time to ready, memory, a complete answer to a hundred node
 // proxies, and a changed pod's way to the last of them.
 import { mkdirSync, renameSync, writeFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { get } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
@@ -13,6 +12,7 @@ import { TOKEN_AUDIENCE, TOKEN_ISSUER, TokenIssuer } from "../../../lab/tokens.t
 import { cpuSeconds, memoryOf, MIB } from "../proc-usage.ts";
 import type { Progress } from "../progress.ts";
 import type { Results } from "../results.ts";
+import { scratchDir } from "../scratch-dir.ts";
 import type { StreamsData, StreamsSaid } from "../xds-streams.ts";
 
 const PODS = 10_000;
@@ -34,7 +34,7 @@ export async function measureIstiod(
 }
 
 async function measureOne(results: Results): Promise<void> {
-  const dir = await mkdtemp(join(tmpdir(), "ambit-bench-"));
+  const dir = await scratchDir();
   await using undo = new AsyncDisposableStack();
   undo.defer(() => rm(dir, { recursive: true, force: true }));
   const manifests = join(dir, "manifests");

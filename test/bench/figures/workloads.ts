@@ -1,8 +1,7 @@
 // One ztunnel with nothing but a control plane: its memory idle and with a large mesh, and how long
 // it takes to have that mesh in every thread.
 import { get } from "node:http";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LabProcess } from "../../../lab/process.ts";
@@ -11,9 +10,11 @@ import { MeshServer } from "../mesh-server.ts";
 import { memoryOf, MIB } from "../proc-usage.ts";
 import type { Progress } from "../progress.ts";
 import type { Results } from "../results.ts";
+import { scratchDir } from "../scratch-dir.ts";
 
 const SIZES = [10_000, 100_000];
-const SETTLE_MS = 5_000;
+/** A quiet ztunnel gives memory back within four seconds; a busy machine takes longer. */
+const SETTLE_MS = 8_000;
 const ADMIN = 15_000;
 const INGEST_MS = 60_000;
 
@@ -31,7 +32,7 @@ export async function measureWorkloads(
 }
 
 async function measureOne(server: MeshServer, size: number, results: Results): Promise<void> {
-  const dir = mkdtempSync(join(tmpdir(), "ambit-bench-"));
+  const dir = await scratchDir();
   const rootFile = join(dir, "root.pem");
   writeFileSync(rootFile, server.rootPem);
   await using undo = new AsyncDisposableStack();

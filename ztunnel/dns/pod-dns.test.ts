@@ -15,6 +15,7 @@ import { encodeResponse } from "#lib/wire/dns-response.ts";
 import { DnsCounters, type DnsSeries } from "./dns-counters.ts";
 import { Forwarder } from "./forwarder.ts";
 import { DnsHandler } from "./handler.ts";
+import { SysError } from "#lib/sys/errors.ts";
 import { PodDns } from "./pod-dns.ts";
 
 const LOCAL = parseIp("127.0.0.1");
@@ -85,10 +86,18 @@ function podDns(setup: Setup): { readonly dns: PodDns; readonly counters: DnsCou
     random: Math.random,
     elapsed: () => performance.now(),
   });
-  return {
-    dns: PodDns.listen({ handler, reusePort: true, ipv6Enabled: true, port: 0 }),
-    counters,
-  };
+  return { dns: listenSomewhere(handler), counters };
+}
+
+/** A port free for UDP may be taken for TCP, or in the other family: then another one. */
+function listenSomewhere(handler: DnsHandler): PodDns {
+  for (let attempt = 1; ; attempt++)
+    try {
+      return PodDns.listen({ handler, reusePort: true, ipv6Enabled: true, port: 0 });
+    } catch (error) {
+      const isTaken = error instanceof SysError && error.code === "EADDRINUSE";
+      if (!isTaken || attempt === 20) throw error;
+    }
 }
 
 function resolver(dns: PodDns): Resolver {

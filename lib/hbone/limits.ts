@@ -47,3 +47,8 @@ export const CREDIT_PER_DATA_FRAME = 2 * FRAME_COST;
 export const CREDIT_MAX = 131_072 * FRAME_COST;
 /** A turn ends early after so many frames: tiny ones cost as much as large ones. */
 export const FRAMES_PER_TURN = 2_048;
+/**
+ * So does one after so many requests: each costs a policy decision and a connect(2), which takes over a millisecond
+ * when a client has used up most source ports towards one destination.
+ */
+export const REQUESTS_PER_TURN = 16;

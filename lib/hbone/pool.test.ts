@@ -200,6 +200,18 @@ test("tunnels without streams are released after five minutes without use", asyn
   assert.equal(server.closed[0]?.code, "CLOSING");
 });
 
+test("a stream that waits for its tunnel is served although the pool is drained meanwhile", async () => {
+  using loop = new Loopback();
+  const server = loop.listen(mesh.serverContext);
+  const one = poolOf(loop, server.port);
+  const stream = one.open();
+  one.pool.drain();
+  await loop.until(() => stream.status === 200, "the answer");
+  stream.send("in time");
+  await loop.until(() => server.streams[0]?.text === "in time", "the payload");
+  one.pool[Symbol.dispose]();
+});
+
 test("a drained pool opens nothing and lets its streams run; a disposed one ends them", async () => {
   using loop = new Loopback();
   const server = loop.listen(mesh.serverContext);

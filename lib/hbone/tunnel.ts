@@ -140,9 +140,14 @@ export class Tunnel implements FdHandler, Flushable, Task {
   #credit = 64 * limit.FRAME_COST;
   /** In the read that is being parsed. */
   #frames = 0;
+  #turn = 0;
+  /** In that turn of the reactor. */
+  #requests = 0;
+  /** Parsing stopped before a frame, because this turn has had its requests. */
+  #isHeldBack = false;
   /** Streams above it are refused after our GOAWAY. */
   #finalStreamId = MAX_WINDOW;
-  /** The rest of a frame that has not arrived whole; DATA never waits here. */
+  /** Read, but not yet parsed: a frame that has not arrived whole, or what a turn left to the next one. */
   #part: Buffer | null = null;
   #partLength = 0;
   #prefaceLeft = 0;
@@ -473,6 +478,15 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (tls === null) return;
     const scratch = readScratch();
     let have = this.#restorePart(scratch.bytes);
+    if (this.#turn !== this.#reactor.turns) {
+      this.#turn = this.#reactor.turns;
+      this.#requests = 0;
+    }
+    if (this.#isHeldBack) {
+      have = this.#parseAll(scratch.bytes, have);
+      if (have < 0) return;
+      if (this.#isHeldBack) return this.#goOnLater(scratch.bytes, have);
+    }
     for (let turn = 0; turn < READS_PER_TURN; turn++) {
       let got = 0;
       let result = 0;
@@ -487,18 +501,30 @@ export class Tunnel implements FdHandler, Flushable, Task {
         }
       }
       if (got > 0) {
-        const end = have + got;
-        this.#frames = 0;
-        const used = this.#parse(scratch.bytes, end);
-        if (this.state !== "open") return;
-        have = end - used;
-        if (have > 0) scratch.bytes.copyWithin(0, used, end);
+        have = this.#parseAll(scratch.bytes, have + got);
+        if (have < 0) return;
+        if (this.#isHeldBack) return this.#goOnLater(scratch.bytes, have);
       }
       if (isDrained || result === WOULD_BLOCK) return this.#keepPart(scratch.bytes, have);
       if (result < 0) return this.#lost();
       if (this.#frames > limit.FRAMES_PER_TURN) break;
     }
-    this.#keepPart(scratch.bytes, have);
+    this.#goOnLater(scratch.bytes, have);
+  }
+
+  /** Hot path. Parses `[0, end)` and moves the rest to the front; its length, or -1 when the tunnel has ended. */
+  #parseAll(b: Buffer, end: number): number {
+    this.#frames = 0;
+    this.#isHeldBack = false;
+    const used = this.#parse(b, end);
+    if (this.state !== "open") return -1;
+    if (used < end) b.copyWithin(0, used, end);
+    return end - used;
+  }
+
+  /** Others get their turn. */
+  #goOnLater(from: Buffer, have: number): void {
+    this.#keepPart(from, have);
     this.#reactor.again(this);
   }
 
@@ -533,6 +559,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
         if (this.#dataLeft > 0 || this.#padLeft > 0 || this.state !== "open") return o;
       }
       if (end - o < HEADER) return o;
+      if (this.#requests >= limit.REQUESTS_PER_TURN) {
+        this.#isHeldBack = true;
+        return o;
+      }
       this.#frames++;
       const length = ((b[o] ?? 0) << 16) | ((b[o + 1] ?? 0) << 8) | (b[o + 2] ?? 0);
       const type = b[o + 3] ?? 0;
@@ -796,6 +826,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
       if (!this.#spend(this.#resets, "malformed or excess streams")) return;
       return this.#sendReset(id, isRefused ? ERROR.REFUSED_STREAM : ERROR.PROTOCOL_ERROR);
     }
+    this.#requests++;
     this.#owner.onConnect(this, id, request, isEnd);
   }
 

@@ -193,12 +193,17 @@ export function originalDst(fd: number): SocketAddr {
   return localAddr(fd);
 }
 
-/** Closes with a RST instead of a FIN. */
-export function closeWithReset(fd: number): void {
+/** When it is closed, a RST will go out instead of a FIN, and no TIME_WAIT will keep the port. */
+export function resetOnClose(fd: number): void {
   value.bytes.writeInt32LE(1, 0);
   value.bytes.writeInt32LE(0, 4);
   const [level, name] = OPTION.linger;
   raw.setsockopt(fd, level, name, value.address, 8);
+}
+
+/** Closes with a RST instead of a FIN. */
+export function closeWithReset(fd: number): void {
+  resetOnClose(fd);
   raw.close(fd);
 }
 

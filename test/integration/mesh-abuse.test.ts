@@ -51,7 +51,7 @@ const PARTS = [
   ["cni", "b"],
 ] as const;
 /** What a part's heap may grow by under abuse before a garbage collection is due anyway. */
-const MAX_GROWTH_KB = 48 * 1024;
+const MAX_GROWTH_KB = 96 * 1024;
 /** Twenty connections whose client never reads: each may hold its stream window, and the sockets' buffers are the kernel's. */
 const SLOW_READERS = 20;
 const MAX_BACKLOG_KB = 64 * 1024;
@@ -331,8 +331,7 @@ describe("abuse", suite(needsLab, 180_000), () => {
 
   test("a peer with a good certificate that resets its streams at once is cut off", {
     timeout: 40_000,
-    todo: "a peer that comes back with new tunnels at once can hold up others for seconds on two busy cores",
-  }, async () => {
+  }, async (t) => {
     const token = join(mesh().dir, "token-outsider");
     const subject = { namespace: "shop", serviceAccount: "outsider", node: { name: "a" } };
     await writeFile(token, await mesh().mesh.issueToken(subject));
@@ -356,7 +355,13 @@ describe("abuse", suite(needsLab, 180_000), () => {
       );
       let isOver = false;
       void run.finally(() => (isOver = true));
-      while (!isOver) assert.match(await other.ask("open"), /open$/);
+      let slowestMs = 0;
+      while (!isOver) {
+        const began = performance.now();
+        assert.match(await other.ask("open"), /open$/);
+        slowestMs = Math.max(slowestMs, performance.now() - began);
+      }
+      t.diagnostic(`the slowest answer to somebody else took ${Math.round(slowestMs)} ms`);
       const lines = (await run).stdout
         .trim()
         .split("\n")

@@ -4,6 +4,10 @@ import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RESOURCES } from "#lib/kube/objects.ts";
+import { parseIp } from "#lib/net/ip.ts";
+import { closeHandingOver } from "#lib/sys/listener-handover.ts";
+import { closeFd } from "#lib/sys/netns.ts";
+import { accept, listenTcp } from "#lib/sys/socket.ts";
 import type { Lab } from "../../lab/lab.ts";
 import { Netns } from "../../lab/netns.ts";
 import type { LabPod } from "../../lab/pod.ts";
@@ -184,6 +188,28 @@ describe("faults", suite(needsLab, 240_000), () => {
     await open.closed();
     await mesh().start("ztunnel", "a");
     await within("served again", async () => (await tryAsk(client, server.ip)) !== null);
+  });
+
+  test("who waits in the queue of a closing listener is taken by its successor", async () => {
+    await using netns = await Netns.create("handover");
+    const listenOn = (): number =>
+      listenTcp({ ip: parseIp("127.0.0.1"), port: 9_000, netns: netns.fd, reusePort: true });
+    const old = listenOn();
+    const waiting = await Promise.all(
+      Array.from({ length: 50 }, () => dial({ netns }, "127.0.0.1", 9_000)),
+    );
+    const successor = listenOn();
+    closeHandingOver(netns.fd, () => closeFd(old));
+    for (let n = 0; n < waiting.length; n++) {
+      const got = accept(successor);
+      assert.ok(got !== null, `only ${n} came over`);
+      closeFd(got.fd);
+    }
+    closeFd(successor);
+    for (const peer of waiting) await peer.closed();
+    assert.ok(waiting.every((peer) => peer.error === null));
+    const setting = ["cat", "/proc/sys/net/ipv4/tcp_migrate_req"];
+    assert.equal((await netns.run(setting)).stdout.trim(), "0");
   });
 
   // node a takes the connections of the client, node b those of the server

@@ -40,6 +40,7 @@ function attack(): Promise<{ streams: number; code: number }> {
     const session = connect("https://pod", { createConnection: () => socket });
     session.on("goaway", (why: number) => (code = why));
     session.on("error", () => {});
+    session.on("close", () => resolve({ streams, code }));
     // a handshake that is refused ends the socket, but no session
     socket.on("close", () => resolve({ streams, code }));
     const burst = (): void => {
@@ -56,4 +57,6 @@ function attack(): Promise<{ streams: number; code: number }> {
   });
 }
 
+// Node needs minutes to tidy up after tens of thousands of streams
+setTimeout(() => process.exit(), Number(values.seconds) * 1_000 + 1_000);
 while (Date.now() < end) process.stdout.write(`${JSON.stringify(await attack())}\n`);

@@ -10,6 +10,17 @@ export type AppSocket =
   | { readonly kind: "connecting"; readonly fd: number }
   | { readonly kind: "failed"; readonly errno: number };
 
+/** Linux's own choice (ip_local_port_range): applications seldom listen here. */
+const FIRST_PORT = 32_768;
+const PORTS = 28_232;
+/** Source ports tried: more are only taken when this client has used nearly all of them within a minute. */
+const MAX_TRIES = 16;
+const EADDRINUSE = 98;
+const EADDRNOTAVAIL = 99;
+
+/** Somewhere else in every process: a predecessor's connections may still hold the ports it used. */
+let lastPort = -1;
+
 /**
  * Starts a connect to `target` inside the pod.
  * @param client its address becomes the source; null connects as the pod itself. When the kernel refuses
@@ -17,8 +28,28 @@ export type AppSocket =
  */
 export function connectToApp(pod: Pod, target: SocketAddr, client: Ip | null): AppSocket {
   // the pod calling itself has no other source, and families cannot be mixed on one socket
-  const source =
-    client === null || client === target.ip || isIpv6(client) !== isIpv6(target.ip) ? null : client;
+  const isForeign = client !== null && client !== target.ip && isIpv6(client) === isIpv6(target.ip);
+  return isForeign ? connectAs(pod, target, client) : connectFrom(pod, target, null);
+}
+
+/**
+ * With source ports in turn. Left to itself the kernel searches for a free one, which takes milliseconds once a
+ * client has used up half of them towards one destination (TIME_WAIT), at the expense of everybody on this thread.
+ */
+function connectAs(pod: Pod, target: SocketAddr, client: Ip): AppSocket {
+  let got: AppSocket = { kind: "failed", errno: EADDRNOTAVAIL };
+  for (let n = 0; n < MAX_TRIES; n++) {
+    // one after the other, so that each rests as long as can be; elsewhere when one is taken
+    const isElsewhere = lastPort < 0 || n > 0;
+    lastPort = isElsewhere ? Math.floor(pod.context.random() * PORTS) : (lastPort + 1) % PORTS;
+    got = connectFrom(pod, target, { ip: client, port: FIRST_PORT + lastPort });
+    if (got.kind === "connecting" || got.errno !== EADDRNOTAVAIL) return got;
+  }
+  return got;
+}
+
+/** EADDRNOTAVAIL: another connection of this source to this target has the port, or an application listens on it. */
+function connectFrom(pod: Pod, target: SocketAddr, source: SocketAddr | null): AppSocket {
   let fd: number;
   try {
     pod.enter();
@@ -30,11 +61,12 @@ export function connectToApp(pod: Pod, target: SocketAddr, client: Ip | null): A
     if (!(error instanceof SysError)) throw error;
     return { kind: "failed", errno: error.errno };
   }
-  if (source !== null && setTransparent(fd, source) === 0) {
-    trySetOption(fd, "ipBindAddressNoPort", 1);
-    bindFd(fd, { ip: source, port: 0 });
+  let errno = 0;
+  if (source !== null && setTransparent(fd, source.ip) === 0) {
+    trySetOption(fd, "reuseAddr", 1); // towards another destination the port may be in use
+    if (bindFd(fd, source) === EADDRINUSE) errno = EADDRNOTAVAIL;
   }
-  const errno = connectFd(fd, target);
+  if (errno === 0) errno = connectFd(fd, target);
   if (errno === 0) return { kind: "connecting", fd };
   closeFd(fd);
   return { kind: "failed", errno };

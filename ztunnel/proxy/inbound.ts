@@ -16,7 +16,7 @@ import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
 import { spiffeParts, tryParseSpiffeId, type SpiffeId } from "#lib/net/spiffe.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, type Timer } from "#lib/sys/reactor.ts";
-import { localAddr, socketError } from "#lib/sys/socket.ts";
+import { localAddr, resetOnClose, socketError } from "#lib/sys/socket.ts";
 import { SysError } from "#lib/sys/errors.ts";
 import { parseBaggage, parseForwardedHost } from "#lib/wire/connect-headers.ts";
 import { connectToApp } from "./app-socket.ts";
@@ -237,6 +237,16 @@ class InboundStream extends Splice implements Live {
 
   onResponse(): void {
     // a server gets no responses
+  }
+
+  /**
+   * A client that gave up before its answer has said nothing to the application. Without the reset, a client that
+   * does so at full speed would use up the source ports of its address, and the kernel would search for free ones
+   * at everybody's expense.
+   */
+  override onReset(code: number, error: HboneError | null): void {
+    if (!this.isEstablished && this.fd >= 0) resetOnClose(this.fd);
+    super.onReset(code, error);
   }
 
   recheck(): void {

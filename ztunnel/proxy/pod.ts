@@ -6,6 +6,7 @@ import { HboneError } from "#lib/hbone/errors.ts";
 import { parseIp, type SocketAddr } from "#lib/net/ip.ts";
 import { PORT } from "#lib/net/ports.ts";
 import { identityOf, type Workload } from "#lib/model/workload.ts";
+import { closeHandingOver } from "#lib/sys/listener-handover.ts";
 import { asNetnsFd, goHome, lingerIn, type NetnsFd } from "#lib/sys/netns.ts";
 import * as raw from "#lib/sys/raw.ts";
 import { EPOLLIN, type FdHandler, type Timer } from "#lib/sys/reactor.ts";
@@ -83,21 +84,28 @@ export class Listener implements FdHandler {
   }
 
   onReady(): void {
+    this.#acceptSome();
+  }
+
+  /** Takes what waits in the backlog before it closes, which could reset them. */
+  acceptWaiting(): void {
+    for (let i = 0; i < BACKLOG && this.#acceptSome(); i += ACCEPTS_PER_TURN);
+  }
+
+  /** `false` when nobody waits any more. */
+  #acceptSome(): boolean {
     try {
       for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
         const got = accept(this.fd);
-        if (got === null) return;
+        if (got === null) return false;
         this.#onAccept(this.#pod, got.fd, got.peer, this);
       }
+      return true;
     } catch (error) {
       if (!(error instanceof SysError && error.call === "accept")) throw error;
       this.#pause(error);
+      return false;
     }
-  }
-
-  /** Takes what waits in the backlog before it closes, which would reset them. */
-  acceptWaiting(): void {
-    for (let i = 0; i < BACKLOG; i += ACCEPTS_PER_TURN) this.onReady();
   }
 
   /** Out of descriptors or memory: those who wait stay in the backlog while others end. */
@@ -230,7 +238,7 @@ export class Pod {
   drain(): void {
     for (const listener of this.#listeners) listener.acceptWaiting();
     this.isDraining = true;
-    this.closeListeners();
+    closeHandingOver(this.netns, () => this.closeListeners());
     this.pool.drain();
     for (const tunnel of [...this.inboundTunnels]) tunnel.drain();
   }

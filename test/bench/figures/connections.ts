@@ -2,7 +2,7 @@
 // a tunnel of their own.
 import { setTimeout as sleep } from "node:timers/promises";
 import { hold, runLoad, type Held } from "../load-run.ts";
-import { memoryOf, MIB } from "../proc-usage.ts";
+import { cpuSeconds, memoryOf, MIB } from "../proc-usage.ts";
 import type { Progress } from "../progress.ts";
 import type { Results } from "../results.ts";
 import type { Path, Stage } from "../stage.ts";
@@ -11,6 +11,8 @@ const COUNTS = [1_000, 4_000, 10_000];
 /** Until collectors and allocators have given back what they will. */
 const SETTLE_MS = 3_000;
 const FRESH_CONNECTIONS = 300;
+/** Unused tunnels are looked for every second. */
+const RELEASED_MS = 3_000;
 
 /** On proxies that have carried nothing but a first byte. */
 export async function measureConnectionMemory(
@@ -69,14 +71,19 @@ export async function measureFreshTunnels(
     await lab.restart("ztunnel", "a");
     await runLoad(path.from, "connect", path.target, { connections: 1, seconds: 0.5 });
     for (let round = 0; round < rounds; round++) {
-      await sleep(1_000); // the last round's tunnels are released
+      await sleep(RELEASED_MS); // the last round's tunnels are released
       progress.step(`fresh tunnels, round ${round + 1} of ${rounds}`);
+      const before = path.carriers.map((c) => cpuSeconds(c.pid()));
       await using held = await hold(path.from, path.target, FRESH_CONNECTIONS);
       const { operations, seconds, p50, p99 } = held.result;
       const figure = "new connections, each with a fresh tunnel";
       results.add(figure, path.name, "/s", operations / seconds);
       results.add(`${figure}: p50`, path.name, "µs", p50);
       results.add(`${figure}: p99`, path.name, "µs", p99);
+      for (const [i, { side, pid }] of path.carriers.entries()) {
+        const us = ((cpuSeconds(pid()) - (before[i] ?? 0)) * 1e6) / operations;
+        results.add(`${figure}: CPU of the ${side}'s proxy`, path.name, "µs each", us);
+      }
     }
   } finally {
     lab.mesh.setEnv("ztunnel", {});

@@ -2,9 +2,6 @@
 
 export type IpFamilies = "ipv4" | "ipv6" | "dual";
 
-export const POD_CIDR_V4 = "10.244.0.0/16";
-export const SERVICE_CIDR_V4 = "10.96.0.0/16";
-export const SERVICE_CIDR_V6 = "fd00:96::/112";
 /** Host part of the machine that istiod runs on, on the link between nodes. */
 export const CONTROL_HOST = 100;
 /** Host part of the cluster DNS service, as kubeadm has it. */

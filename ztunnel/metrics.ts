@@ -2,7 +2,7 @@
 // with ambit_. Values come from the workers and counters when scraped; prom-client writes the text.
 import { DURATION_BUCKETS, type DnsSeries } from "./dns/dns-counters.ts";
 import type { MetricsSnapshot, TrafficSeries } from "./proxy/messages.ts";
-import { TRAFFIC_LABELS } from "./proxy/traffic-labels.ts";
+import { DENIAL_LABELS, TRAFFIC_LABELS } from "./proxy/traffic-labels.ts";
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -64,14 +64,6 @@ const SOURCE_LABELS = [
   "source_version",
   "source_cluster",
 ] as const;
-const DENIAL_LABELS = [
-  "policy",
-  "namespace",
-  "reason",
-  "source_principal",
-  "destination_workload",
-] as const;
-
 export function collect(input: MetricsInput): Family[] {
   return [
     ...traffic(input.workers),

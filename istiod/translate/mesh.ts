@@ -47,9 +47,3 @@ export interface MeshTables {
   /** Resolves `network/ip`, a uid or `namespace/hostname` to resource names (workloads first, then service and members). */
   lookup(name: string): readonly string[];
 }
-
-export const NO_CHANGE: MeshDelta = Object.freeze({
-  addresses: { updated: [], removed: [] },
-  authorizations: { updated: [], removed: [] },
-  services: [],
-});

@@ -74,7 +74,7 @@ export function decideInboundHbone(
       "unknown_hostname",
       `no service named ${authority.host} is visible from namespace ${local.namespace}`,
     );
-  const asked = authority.kind === "ip" ? authority.port : authority.port;
+  const asked = authority.port;
   const port = service === null ? asked : servicePort(service, local, asked);
   if (port === 0)
     return refuse(

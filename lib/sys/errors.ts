@@ -8,7 +8,6 @@ export const EINPROGRESS = 115;
 export const ENOENT = 2;
 export const EPIPE = 32;
 export const ECONNRESET = 104;
-export const ENOTCONN = 107;
 
 export class SysError extends Error {
   override readonly name = "SysError";

@@ -88,9 +88,6 @@ export const sslGetError = declare<(ssl: number, result: number) => number>(
   "int SSL_get_error(uintptr_t ssl, int result)",
 );
 export const sslShutdown = declare<(ssl: number) => number>("int SSL_shutdown(uintptr_t ssl)");
-export const sslGetVerifyResult = declare<(ssl: number) => number>(
-  "long SSL_get_verify_result(uintptr_t ssl)",
-);
 // X509_verify_cert(3), X509_STORE_CTX_get_error(3)
 export const verifyCert = declare<(storeCtx: number) => number>(
   "int X509_verify_cert(uintptr_t storeCtx)",

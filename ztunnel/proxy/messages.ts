@@ -1,13 +1,7 @@
 // What the main thread and a data-plane worker say to each other. Plain data: everything here
 // survives structured clone; resource bytes live in shared memory and are never copied.
+import type { TableOp } from "#lib/model/table-op.ts";
 import type { ConnectionView, TunnelEvent, TunnelView } from "#lib/model/tunnel.ts";
-
-/** One change of the mesh tables, in the order istiod sent it. */
-export type TableOp =
-  | { readonly op: "address"; readonly name: string; readonly bytes: Uint8Array }
-  | { readonly op: "remove-address"; readonly name: string }
-  | { readonly op: "policy"; readonly name: string; readonly bytes: Uint8Array }
-  | { readonly op: "remove-policy"; readonly name: string };
 
 export interface PodInfo {
   readonly uid: string;

@@ -11,7 +11,7 @@ import { asNetnsFd, goHome, lingerIn, type NetnsFd } from "#lib/sys/netns.ts";
 import * as raw from "#lib/sys/raw.ts";
 import { EPOLLIN, type FdHandler, type Timer } from "#lib/sys/reactor.ts";
 import { accept, listenTcp, setKeepalive, trySetOption } from "#lib/sys/socket.ts";
-import { SysError } from "#lib/sys/errors.ts";
+import { ENOENT, SysError } from "#lib/sys/errors.ts";
 import type { Connection, Failure } from "./connection.ts";
 import type { DataPlaneContext } from "./data-plane-context.ts";
 import type { PodInfo } from "./messages.ts";
@@ -226,6 +226,8 @@ export class Pod {
 
   /** This thread's next sockets belong to the pod's namespace. */
   enter(): void {
+    // its namespace's descriptor is closed then, and the number may be another's
+    if (this.isGone) throw new SysError("setns", ENOENT, "the pod is gone");
     lingerIn(this.netns);
   }
 

@@ -5,7 +5,7 @@ import type { HboneError } from "#lib/hbone/errors.ts";
 import { HboneStream } from "#lib/hbone/stream.ts";
 import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import { ERROR } from "#lib/wire/http2.ts";
-import { EAGAIN, EINTR, errnoName, lastErrno } from "#lib/sys/errors.ts";
+import { EAGAIN, EINTR, lastErrno } from "#lib/sys/errors.ts";
 import * as raw from "#lib/sys/raw.ts";
 import {
   EPOLLERR,
@@ -241,9 +241,4 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     tunnel.backlog -= bytes;
     tunnel.grantConnectionWindowIfDue();
   }
-}
-
-/** What to print for an errno. */
-export function describeErrno(call: string, errno: number): string {
-  return `${call}: ${errnoName(errno)}`;
 }

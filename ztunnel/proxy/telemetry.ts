@@ -7,14 +7,6 @@ import { Connection, type ConnectionInit, type Failure, splitPolicy } from "./co
 import { EventRing, type EventSource } from "./event-ring.ts";
 import { type SeriesKey, TrafficTable } from "./traffic-labels.ts";
 
-export const DENIAL_LABELS = [
-  "policy",
-  "namespace",
-  "reason",
-  "source_principal",
-  "destination_workload",
-] as const;
-
 export class Telemetry {
   readonly traffic = new TrafficTable();
   readonly events = new EventRing();

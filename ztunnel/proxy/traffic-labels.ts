@@ -34,6 +34,15 @@ export const TRAFFIC_LABELS = [
   "destination_zone",
 ] as const;
 
+/** Of `ambit_policy_denials_total`, in the order of `Telemetry.denials`. */
+export const DENIAL_LABELS = [
+  "policy",
+  "namespace",
+  "reason",
+  "source_principal",
+  "destination_workload",
+] as const;
+
 const FLAG_AT = TRAFFIC_LABELS.indexOf("response_flags");
 const UNKNOWN = "unknown";
 

@@ -1,0 +1,195 @@
+// An application's connection that goes through a tunnel: certificate, pool, CONNECT, splice.
+import { HboneError } from "#lib/hbone/errors.ts";
+import type { PoolKey } from "#lib/hbone/pool.ts";
+import { Tunnel, type TunnelOwner } from "#lib/hbone/tunnel.ts";
+import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
+import type { HboneDecision } from "#lib/model/outbound.ts";
+import type { Workload } from "#lib/model/workload.ts";
+import { errnoName } from "#lib/sys/errors.ts";
+import { closeFd } from "#lib/sys/netns.ts";
+import { connectFd } from "#lib/sys/socket.ts";
+import { formatForwarded } from "#lib/wire/connect-headers.ts";
+import { newTraceparent } from "#lib/wire/traceparent.ts";
+import { baggageOf } from "./baggage.ts";
+import { recordIdentity, type Connection, type Failure } from "./connection.ts";
+import { failureOfEnd, failureOfTunnel } from "./failures.ts";
+import type { IdentityContexts } from "./identities.ts";
+import type { Outgoing } from "./outgoing.ts";
+import { podSocket } from "./pod-socket.ts";
+import type { Live, Pod } from "./pod.ts";
+import { Splice, type SpliceEnd } from "./splice.ts";
+
+/** Owns the application's socket; the pod's pool owns the tunnel. */
+export class OutboundTunnel extends Splice implements Live {
+  readonly connection: Connection;
+  readonly #pod: Pod;
+  readonly #source: Workload;
+  readonly #peer: SocketAddr;
+  /** Until the tunnel is established: then it has said all it can. */
+  #decision: HboneDecision | null;
+  #failure: Failure | null = null;
+  /** A second tunnel may be tried while the application has seen nothing. */
+  #attempts = 0;
+
+  constructor({ pod, fd, peer, source }: Outgoing, decision: HboneDecision) {
+    super(pod.context.reactor);
+    this.#pod = pod;
+    this.#source = source;
+    this.#peer = peer;
+    this.#decision = decision;
+    this.fd = fd;
+    const sourceIdentity = pod.identity;
+    this.connection = pod.context.telemetry.open(
+      {
+        reporter: "source",
+        source,
+        sourceIdentity,
+        destination: decision.destination,
+        service: decision.service,
+        isMutualTls: true,
+      },
+      {
+        direction: "outbound",
+        protocol: "HBONE",
+        source: peer,
+        sourceWorkload: source,
+        sourceIdentity,
+        destination: decision.nextHop,
+        original: decision.authority,
+        destinationWorkload: decision.destination,
+        destinationIdentity: recordIdentity(decision.destination),
+        service: decision.service,
+        via: decision.via,
+      },
+    );
+    this.connection.countedBy(this);
+    pod.live.add(this);
+  }
+
+  start(): void {
+    const { identities, reactor } = this.#pod.context;
+    const { identity } = this.#pod;
+    identities.use(identity, reactor.nowMs, (contexts, reason) => {
+      if (this.isOver) return;
+      if (contexts === null)
+        return this.end({
+          flag: "IDENTITY_ERROR",
+          reason: "identity",
+          detail: `no certificate for ${identity}: ${reason}`,
+        });
+      this.#open(contexts);
+    });
+  }
+
+  onResponse(status: number): void {
+    const decision = this.#decision;
+    if (status === 200 || decision === null) {
+      this.#decision = null;
+      this.connection.verdict = "allowed";
+      this.attach(this.fd);
+      this.reactor.again(this);
+      return;
+    }
+    this.connection.verdict = status === 401 ? "denied" : "allowed";
+    this.end(failureOfStatus(status, decision, this.deniedBy));
+  }
+
+  override onReset(code: number, error: HboneError | null): void {
+    if (error?.code === "REFUSED" && !this.isEstablished && ++this.#attempts < 3)
+      return this.start();
+    super.onReset(code, error);
+  }
+
+  recheck(): void {
+    // policy is asked at the destination
+  }
+
+  end(failure: Failure): void {
+    this.#failure ??= failure;
+    this.finish({ kind: "finished" });
+  }
+
+  protected onOver(end: SpliceEnd): void {
+    const failure = this.#failure ?? (end.kind === "reset" ? failureOfEnd(end) : null);
+    this.#pod.live.delete(this);
+    this.#pod.context.telemetry.socketsOpen.source--;
+    this.#pod.context.telemetry.close(this.connection, failure);
+  }
+
+  protected countFromApp(length: number): void {
+    this.bytesSent += length;
+  }
+
+  protected countToApp(length: number): void {
+    this.bytesReceived += length;
+  }
+
+  #open(contexts: IdentityContexts): void {
+    const decision = this.#decision;
+    if (decision === null) return;
+    const { nextHop, authority, expectedIdentities, service } = decision;
+    const key: PoolKey = { nextHop, sourceIp: this.#peer.ip, identities: expectedIdentities };
+    const { context } = this.#pod;
+    try {
+      this.#pod.pool.open(key, (owner) => dial(this.#pod, contexts, decision, owner), this, [
+        [":method", "CONNECT"],
+        [":authority", authority],
+        ["baggage", baggageOf(this.#source)],
+        ["forwarded", formatForwarded(this.#peer, service?.hostname ?? null)],
+        ["traceparent", newTraceparent(context.randomUint32)],
+      ]);
+    } catch (error) {
+      if (!(error instanceof HboneError)) throw error;
+      this.end(failureOfTunnel(error));
+    }
+  }
+}
+
+function dial(
+  pod: Pod,
+  contexts: IdentityContexts,
+  decision: HboneDecision,
+  owner: TunnelOwner,
+): Tunnel {
+  const fd = podSocket(pod, decision.nextHop);
+  const errno = connectFd(fd, decision.nextHop);
+  if (errno !== 0) {
+    closeFd(fd);
+    throw new HboneError(
+      "CONNECT",
+      `connect to ${formatSocketAddr(decision.nextHop)}: ${errnoName(errno)}`,
+    );
+  }
+  const expected: readonly string[] = decision.expectedIdentities;
+  return new Tunnel({
+    reactor: pod.context.reactor,
+    fd,
+    isConnecting: true,
+    context: contexts.client,
+    owner,
+    peerCheck: (sans) =>
+      sans.some((san) => expected.includes(san))
+        ? null
+        : `the peer shows ${sans.join(", ") || "no identity"}, expected ${expected.join(" or ") || "none"}`,
+  });
+}
+
+function failureOfStatus(
+  status: number,
+  decision: HboneDecision,
+  deniedBy: string | null,
+): Failure {
+  const where =
+    decision.via === null
+      ? decision.authority
+      : `waypoint ${decision.via.namespace}/${decision.via.name}`;
+  if (status !== 401)
+    return { flag: "CONNECT", reason: "http_status", detail: `${where} answered ${status}` };
+  const [reason, policy] = deniedBy?.split(" ") ?? [];
+  return {
+    flag: "CONNECT",
+    reason: "http_status",
+    detail: `${where} answered 401: denied by ${policy === undefined ? "its policy" : `policy ${policy}`}${reason === undefined ? "" : ` (${reason})`}`,
+    ...(policy === undefined ? {} : { policy }),
+  };
+}

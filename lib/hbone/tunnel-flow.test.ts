@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { ERROR, FLAG, FRAME, readUint32, SETTING } from "#lib/wire/http2.ts";
 import { data, frame, settings, windowUpdate } from "../../test/harness/h2-peer.ts";
 import { Loopback, openPair, rawClient, rawServer, testMesh } from "../../test/harness/loopback.ts";
+import { memoryHeld } from "../../test/harness/memory.ts";
 import * as limit from "./limits.ts";
 
 const mesh = await testMesh();
@@ -287,7 +288,7 @@ test("a peer that reads nothing blocks its own tunnel only, and control frames s
   await loop.until(() => peer.status(1) === "200", "the answer");
   const stream = server.streams[0] ?? assert.fail();
   peer.socket.pause();
-  const before = process.memoryUsage().arrayBuffers;
+  const before = memoryHeld().buffers;
   stream.send(Buffer.alloc(30_000_000));
   await loop.settle();
   assert.ok(stream.sent < 20_000_000, `${stream.sent} bytes went into buffers`);
@@ -308,7 +309,7 @@ test("a peer that reads nothing blocks its own tunnel only, and control frames s
     await loop.settle(5);
   }
   assert.equal(server.closed.length, 0, "control frames still fit");
-  assert.ok(process.memoryUsage().arrayBuffers - before < 40_000_000 + 4_000_000);
+  assert.ok(memoryHeld().buffers - before < 40_000_000 + 4_000_000);
   peer.socket.resume();
   await loop.until(() => peer.of(FRAME.PING).length === 480, "the answers");
 });
@@ -339,7 +340,7 @@ test("a peer that reads nothing and makes us answer without end is cut", async (
   const { peer, server } = await rawClient(loop, mesh);
   using _ = peer;
   peer.socket.pause();
-  const before = process.memoryUsage().arrayBuffers;
+  const before = memoryHeld().buffers;
   for (let id = 1; server.closed.length === 0 && id < 2_000_000; ) {
     const requests: Buffer[] = [];
     for (let n = 0; n < 2_000; n++, id += 2) requests.push(peer.connectFrame(id, "deny:80"));
@@ -347,5 +348,5 @@ test("a peer that reads nothing and makes us answer without end is cut", async (
     await loop.settle(2_000 / limit.REQUESTS_PER_TURN);
   }
   assert.equal(server.closed[0]?.message, "The peer does not read, and makes us answer");
-  assert.ok(process.memoryUsage().arrayBuffers - before < 30_000_000);
+  assert.ok(memoryHeld().buffers - before < 30_000_000);
 });

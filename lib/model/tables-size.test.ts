@@ -2,8 +2,7 @@
 // Bounds here are several times wider, for busy machines; the figures are printed.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
+import { memoryHeld } from "../../test/harness/memory.ts";
 import { parseIp } from "../net/ip.ts";
 import { Address, Workload as WorkloadMessage } from "../wire/gen/workload.gen.ts";
 import { authorize } from "./rbac.ts";
@@ -51,14 +50,6 @@ function resources(): TableOp[] {
   });
 }
 
-function heapMb(): number {
-  setFlagsFromString("--expose-gc");
-  const gc: () => void = runInNewContext("gc");
-  gc();
-  gc();
-  return process.memoryUsage().heapUsed / 1e6;
-}
-
 function nsPer(times: number, body: () => void): number {
   const start = performance.now();
   for (let i = 0; i < times; i++) body();
@@ -75,11 +66,11 @@ test("100 000 workloads", { timeout: 60_000 }, (t) => {
         vips: vips(`10.96.${app >> 8}.${app & 255}`),
       }),
     );
-  const before = heapMb();
+  const before = memoryHeld().heap / 1e6;
   const start = performance.now();
   assert.deepEqual(tables.apply(ops), []);
   const ingestMs = performance.now() - start;
-  const heap = heapMb() - before;
+  const heap = memoryHeld().heap / 1e6 - before;
   assert.equal(tables.workloadCount, COUNT);
   assert.equal(
     tables.endpoints(

@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { connect as tlsConnect, createServer as tlsServer, type TLSSocket } from "node:tls";
 import type { AddressInfo } from "node:net";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
@@ -324,6 +325,50 @@ test(
     assert.equal(await issuer(), first);
     const second = await plug("second");
     while ((await issuer()) !== second) await new Promise(setImmediate);
+  },
+);
+
+test(
+  "the mesh configuration is followed: tables, certificates and our own name change while running",
+  TIMEOUT,
+  async (t) => {
+    const dir = mkdtempSync(join(tmpdir(), "mesh-"));
+    t.after(() => rmSync(dir, { recursive: true }));
+    const file = join(dir, "mesh.yaml");
+    writeFileSync(file, "trustDomain: cluster.local\n");
+    const { caClient, common, get, token } = await running(t, { MESH_CONFIG: file });
+    const ambient = async () =>
+      (await (await get("/debug/ambientz")).json()) as { workloads: { trustDomain: string }[] };
+    assert.equal((await ambient()).workloads[0]?.trustDomain, "");
+    writeFileSync(
+      file,
+      "trustDomain: example.org\ndefaultConfig: {discoveryAddress: 'mesh.example:15012'}\n",
+    );
+    while ((await ambient()).workloads[0]?.trustDomain !== "example.org") await sleep(5);
+    const other = parseSpiffeId("spiffe://example.org/ns/shop/sa/cart");
+    const { csrPem } = await createCsr(other);
+    using client = caClient();
+    const [leaf = ""] = await client.createCertificate({
+      csrPem,
+      ttlSeconds: 0,
+      impersonate: other,
+    });
+    assert.deepEqual(parseCertificate(leaf).uriSans, [other]);
+    using named = new CaClient({ ...common, altHostname: "mesh.example", token: () => token() });
+    assert.equal(
+      (await named.createCertificate({ csrPem, ttlSeconds: 0, impersonate: other })).length,
+      2,
+    );
+    const config = async () =>
+      (
+        (await (await get("/debug/configz")).json()) as {
+          config: { mesh: { trustDomain: string } };
+        }
+      ).config.mesh;
+    writeFileSync(file, "trustDomain: [example.org]\n");
+    await sleep(250);
+    assert.equal((await config()).trustDomain, "example.org");
+    assert.equal((await get("/ready")).status, 200);
   },
 );
 

@@ -15,15 +15,19 @@ import { CaSource } from "./ca/ca-source.ts";
 import { CertificateService } from "./ca/certificate-service.ts";
 import { PodIndex } from "./ca/pod-index.ts";
 import { writeRootFile } from "./ca/root-file.ts";
-import type { Config } from "./config.ts";
+import { effectiveMesh, type Config } from "./config.ts";
 import { debugPages } from "./debug/pages.ts";
 import { DebugServer } from "./debug/server.ts";
 import { IstiodError } from "./errors.ts";
+import { LeaderTasks } from "./leader-tasks.ts";
+import type { MeshConfig } from "./mesh-config.ts";
+import { MeshConfigFile } from "./mesh-config-file.ts";
 import { Metrics } from "./metrics.ts";
 import { MeshSource } from "./push/mesh-source.ts";
 import { Pusher } from "./push/pusher.ts";
 import { PushState } from "./push/push-state.ts";
 import { XdsService } from "./push/xds-service.ts";
+import { sameTables, tableSettings } from "./table-settings.ts";
 import { MeshTranslator } from "./translate/translator.ts";
 import { MeshWatcher } from "./watch/mesh-watcher.ts";
 
@@ -45,9 +49,15 @@ export class App implements AsyncDisposable {
   readonly #pods = new PodIndex();
   readonly #metrics: Metrics;
   readonly #translator: MeshTranslator;
+  readonly #watcher: MeshWatcher;
+  readonly #leader: LeaderTasks;
+  readonly #synced = Promise.withResolvers<void>();
+  /** In force: the one of the start until the file changes. */
+  #mesh: MeshConfig;
   #server: GrpcServer | null = null;
   #debug: DebugServer | null = null;
   #xds: XdsService | null = null;
+  #pusher: Pusher | null = null;
   #ca: { readonly source: CaSource; readonly authority: CertificateAuthority } | null = null;
   #isReady = false;
   /** Ports really bound; 0 until then. */
@@ -58,20 +68,20 @@ export class App implements AsyncDisposable {
     this.#options = options;
     this.#metrics = new Metrics(options.version);
     const { config } = options;
-    this.#translator = new MeshTranslator({
-      clusterId: config.clusterId,
-      trustDomain: config.mesh.trustDomain,
-      rootNamespace: config.mesh.rootNamespace ?? config.namespace,
-      systemNamespace: config.namespace,
-      domain: config.domain,
-      revision: config.revision,
-      discoverySelectors: config.mesh.discoverySelectors,
-      serviceEntryVisibility: config.mesh.serviceEntryVisibility,
-      autoAllowWaypointPolicy: config.autoAllowWaypointPolicy,
-      dryRunPolicies: config.dryRunPolicies,
-      serviceEntriesSelectPods: config.serviceEntriesSelectPods,
-      servicesSelectWorkloadEntries: config.servicesSelectWorkloadEntries,
-      l7DenyAtL4: config.l7DenyAtL4,
+    this.#mesh = config.mesh;
+    this.#translator = new MeshTranslator(tableSettings(config, config.mesh));
+    this.#leader = new LeaderTasks({
+      ...options,
+      translator: this.#translator,
+      metrics: this.#metrics,
+      clock: systemClock,
+    });
+    this.#watcher = new MeshWatcher({
+      ...options,
+      translator: this.#translator,
+      onDelta: (delta) => this.#pusher?.publish(delta),
+      onSynced: () => this.#synced.resolve(),
+      onUpdated: () => this.#leader.updated(),
     });
   }
 
@@ -100,15 +110,17 @@ export class App implements AsyncDisposable {
       log,
     });
     const xds = this.#startPushes(authenticator);
-    await this.#syncCaches(xds);
+    await this.#syncCaches();
     this.#stop.signal.throwIfAborted();
+    this.#run("lead", (signal) => this.#leader.lead(signal));
+    this.#followMeshConfig();
     const server = new GrpcServer(
       await authority.serving(this.#servingNames()),
       config.maxConnectionAgeMs === null ? {} : { maxConnectionAgeMs: config.maxConnectionAgeMs },
     );
     this.#server = server;
     server.handleStream<DeltaDiscoveryRequest, Buffer>(deltaServerMethod, (stream) =>
-      xds.service.handle(stream),
+      xds.handle(stream),
     );
     const certificates = this.#certificates(authenticator, authority);
     server.handleUnary(createCertificateMethod, (request, call) =>
@@ -139,7 +151,7 @@ export class App implements AsyncDisposable {
   async #startDebug(): Promise<void> {
     const { config, version, log } = this.#options;
     const pages = debugPages({
-      config,
+      config: () => ({ ...config, mesh: this.#mesh }),
       version,
       tables: this.#translator,
       metrics: this.#metrics,
@@ -190,7 +202,7 @@ export class App implements AsyncDisposable {
     this.#metrics.chainExpiry.set(bundle.signer.certificate.notAfterMs / 1000);
   }
 
-  #startPushes(authenticator: Authenticator): { service: XdsService; pusher: Pusher } {
+  #startPushes(authenticator: Authenticator): XdsService {
     const { config, log, version } = this.#options;
     const metrics = this.#metrics;
     const tables = this.#translator;
@@ -204,7 +216,7 @@ export class App implements AsyncDisposable {
     const service = new XdsService({ authenticator, state, metrics, log, version });
     this.#xds = service;
     const now = performance.now.bind(performance);
-    const pusher = new Pusher({
+    this.#pusher = new Pusher({
       tables,
       state,
       connections: service.connections,
@@ -212,27 +224,44 @@ export class App implements AsyncDisposable {
       log,
       now,
     });
-    return { service, pusher };
+    return service;
   }
 
-  async #syncCaches({ pusher }: { readonly pusher: Pusher }): Promise<void> {
+  async #syncCaches(): Promise<void> {
     const { cluster, log } = this.#options;
-    const tables = Promise.withResolvers<void>();
-    const watcher = new MeshWatcher({
-      cluster,
-      translator: this.#translator,
-      log,
-      onDelta: (delta) => pusher.publish(delta),
-      onSynced: tables.resolve,
-    });
-    this.#run("watch-mesh", (signal) => watcher.run(signal));
+    this.#run("watch-mesh", (signal) => this.#watcher.run(signal));
     const pods = Promise.withResolvers<void>();
     this.#run("watch-pods", (signal) =>
       this.#pods.run(cluster, { signal, log, onSynced: pods.resolve }),
     );
     const stopped = Promise.withResolvers<void>();
     this.#stop.signal.addEventListener("abort", () => stopped.resolve(), { once: true });
-    await Promise.race([Promise.all([tables.promise, pods.promise]), stopped.promise]);
+    await Promise.race([Promise.all([this.#synced.promise, pods.promise]), stopped.promise]);
+  }
+
+  #followMeshConfig(): void {
+    const { config, log } = this.#options;
+    if (config.meshConfigFile === null) return;
+    const file = new MeshConfigFile({
+      path: config.meshConfigFile,
+      initial: this.#mesh,
+      override: (mesh) => effectiveMesh(mesh, config),
+      onChange: (mesh) => this.#setMesh(mesh),
+      metrics: this.#metrics,
+      log,
+      clock: systemClock,
+    });
+    this.#run("watch-mesh-config", (signal) => file.watch(signal));
+  }
+
+  /** @throws {KubeError} for settings the tables cannot be made of; then nothing has changed */
+  async #setMesh(mesh: MeshConfig): Promise<void> {
+    const settings = tableSettings(this.#options.config, mesh);
+    const hasNewName = mesh.discoveryAddress !== this.#mesh.discoveryAddress;
+    const pair = hasNewName ? await this.#ca?.authority.serving(this.#servingNames(mesh)) : null;
+    if (!sameTables(settings, this.#translator.config)) this.#watcher.reconfigure(settings);
+    this.#mesh = mesh;
+    if (pair) this.#server?.setCertificate(pair);
   }
 
   #certificates(authenticator: Authenticator, authority: CertificateAuthority): CertificateService {
@@ -243,7 +272,7 @@ export class App implements AsyncDisposable {
       nodes: {
         trustedAccounts: config.trustedNodeAccounts,
         clusterId: config.clusterId,
-        trustDomain: config.mesh.trustDomain,
+        trustDomain: () => this.#mesh.trustDomain,
         pods: this.#pods,
       },
       metrics: this.#metrics,
@@ -251,10 +280,9 @@ export class App implements AsyncDisposable {
     });
   }
 
-  #servingNames(): string[] {
-    const { namespace, revision, customHosts, mesh } = this.#options.config;
-    const hosts =
-      mesh.discoveryAddress === null ? [] : [parseServerAddress(mesh.discoveryAddress).host];
+  #servingNames({ discoveryAddress }: MeshConfig = this.#mesh): string[] {
+    const { namespace, revision, customHosts } = this.#options.config;
+    const hosts = discoveryAddress === null ? [] : [parseServerAddress(discoveryAddress).host];
     return servingNames({ namespace, revision, customHosts: [...hosts, ...customHosts] });
   }
 

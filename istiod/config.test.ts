@@ -83,11 +83,62 @@ test("the mesh configuration file", () => {
     writeFileSync(path, "trustDomain: [1]\ndiscoverySelectors: {}\n");
     assert.throws(
       () => readConfig({ ...BASE, MESH_CONFIG: path }),
-      /discoverySelectors is not a list.*trustDomain is not a text/,
+      /mesh\.yaml:1: trustDomain is not a text; .*mesh\.yaml:2: discoverySelectors is not a list/,
     );
     writeFileSync(path, "a: [");
     assert.throws(() => readConfig({ ...BASE, MESH_CONFIG: path }), { code: "CONFIG_INVALID" });
   } finally {
     rmSync(dir, { recursive: true });
   }
+});
+
+test("each mistake in the mesh configuration file is named by line and field", () => {
+  const dir = mkdtempSync(join(tmpdir(), "mesh-"));
+  try {
+    const path = join(dir, "mesh.yaml");
+    for (const { text, want } of [
+      { text: "rootNamespace: roots\ntrustDomain: 7\n", want: ":2: trustDomain is not a text" },
+      { text: "- a\n", want: ":1: the file is not a mapping" },
+      { text: "a: 1\nb: [\n", want: ":3: Flow sequence" },
+      { text: "a: *b\n", want: ":1: " },
+      {
+        text: "discoverySelectors:\n- matchLabels: {a: b}\n- matchExpressions:\n  - key: a\n    operator: Is\n",
+        want: ":5: discoverySelectors[1].matchExpressions[0].operator is none of In, NotIn",
+      },
+      {
+        text: "discoverySelectors:\n- matchExpressions: [{key: a, operator: In}]\n",
+        want: ":2: discoverySelectors[0] cannot be evaluated: Operator In",
+      },
+      {
+        text: "serviceEntryVisibility:\n  policies:\n  - visibility: SOME\n",
+        want: ":3: serviceEntryVisibility.policies[0].visibility is none of PUBLIC, NAMESPACE",
+      },
+      {
+        text: "defaultConfig:\n  discoveryAddress: 'http://x/y'\n",
+        want: ":2: defaultConfig.discoveryAddress is no address",
+      },
+    ]) {
+      writeFileSync(path, text);
+      assert.throws(
+        () => readConfig({ ...BASE, MESH_CONFIG: path }),
+        (error: Error) => {
+          assert.ok(error.message.includes(`MESH_CONFIG ${path}${want}`), error.message);
+          return true;
+        },
+      );
+    }
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test("ranges for automatic addresses", () => {
+  const names = (env: object) => dumpConfig(readConfig({ ...BASE, ...env }))["allocation"];
+  assert.deepEqual(names({}), { v4: "240.240.0.0/16", v6: "2001:2::/48" });
+  assert.equal(names({ PILOT_ENABLE_IP_AUTOALLOCATE: "false" }), null);
+  for (const value of ["2001:2::/48", "10.0.0.1", "x"])
+    assert.throws(
+      () => readConfig({ ...BASE, PILOT_IP_AUTOALLOCATE_IPV4_PREFIX: value }),
+      /PILOT_IP_AUTOALLOCATE_IPV4_PREFIX=.* is no IPv4 range such as 240\.240\.0\.0\/16/,
+    );
 });

@@ -1,4 +1,5 @@
 // istiod's settings: environment variables with Istio's names, and the mesh configuration file.
+import { type Cidr, formatCidr, parseCidr } from "#lib/net/cidr.ts";
 import type { LogOptions } from "#lib/obs/log.ts";
 import { EnvReader, type Env } from "./env-reader.ts";
 import { readMeshConfig, type MeshConfig } from "./mesh-config.ts";
@@ -56,6 +57,18 @@ export interface Config {
   readonly servicesSelectWorkloadEntries: boolean;
   /** `AMBIT_L7_DENY_AT_L4`: ignored (Istio's) or denied */
   readonly l7DenyAtL4: "ignored" | "denied";
+  /** Conditions are written to the objects they are about. `AMBIENT_ENABLE_STATUS` */
+  readonly writesStatus: boolean;
+  /**
+   * Ranges for ServiceEntries without addresses; `null` with `PILOT_ENABLE_IP_AUTOALLOCATE` off.
+   * `PILOT_IP_AUTOALLOCATE_IPV4_PREFIX`, `PILOT_IP_AUTOALLOCATE_IPV6_PREFIX`
+   */
+  readonly allocation: { readonly v4: Cidr; readonly v6: Cidr } | null;
+  /** `TRUST_DOMAIN`: stands above the one of the mesh configuration */
+  readonly trustDomain: string | null;
+  /** Followed while istiod runs. `MESH_CONFIG` */
+  readonly meshConfigFile: string | null;
+  /** As it was at the start, `trustDomain` put in. */
   readonly mesh: MeshConfig;
   readonly logLevel: LogOptions["level"];
   readonly logFormat: LogOptions["format"];
@@ -77,8 +90,13 @@ export function readConfig(env: Env): Config {
   const maxCertTtlMs = r.durationMs("MAX_WORKLOAD_CERT_TTL", "2160h");
   if (defaultCertTtlMs > maxCertTtlMs)
     r.problem("DEFAULT_WORKLOAD_CERT_TTL is longer than MAX_WORKLOAD_CERT_TTL");
-  const trustDomain = r.optional("TRUST_DOMAIN");
-  const mesh = readMeshConfig(r.optional("MESH_CONFIG"), (problem) => r.problem(problem));
+  const trustDomain = r.optional("TRUST_DOMAIN")?.replaceAll("@", ".") ?? null;
+  const meshConfigFile = r.optional("MESH_CONFIG");
+  const mesh = readMeshConfig(meshConfigFile, (problem) => r.problem(problem));
+  const prefixes = {
+    v4: prefix(r, "PILOT_IP_AUTOALLOCATE_IPV4_PREFIX", "240.240.0.0/16", 4),
+    v6: prefix(r, "PILOT_IP_AUTOALLOCATE_IPV6_PREFIX", "2001:2::/48", 16),
+  };
   return r.done({
     manifestDir: r.required(
       "MANIFEST_DIR",
@@ -109,13 +127,43 @@ export function readConfig(env: Env): Config {
     serviceEntriesSelectPods: r.boolean("PILOT_ENABLE_SERVICEENTRY_SELECT_PODS", true),
     servicesSelectWorkloadEntries: r.boolean("PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES", true),
     l7DenyAtL4: r.oneOf("AMBIT_L7_DENY_AT_L4", ["ignored", "denied"], "ignored"),
-    mesh: trustDomain === null ? mesh : { ...mesh, trustDomain: trustDomain.replaceAll("@", ".") },
+    writesStatus: r.boolean("AMBIENT_ENABLE_STATUS", true),
+    allocation: r.boolean("PILOT_ENABLE_IP_AUTOALLOCATE", true) ? prefixes : null,
+    trustDomain,
+    meshConfigFile,
+    mesh: effectiveMesh(mesh, { trustDomain }),
     logLevel: r.oneOf("LOG_LEVEL", LEVELS, "info"),
     logFormat: r.oneOf("LOG_FORMAT", ["plain", "json"], "plain"),
   });
 }
 
+/** The mesh configuration under the settings that stand above it. */
+export function effectiveMesh(mesh: MeshConfig, config: Pick<Config, "trustDomain">): MeshConfig {
+  const { trustDomain } = config;
+  return trustDomain === null ? mesh : { ...mesh, trustDomain };
+}
+
+function prefix(r: EnvReader, name: string, fallback: string, bytes: 4 | 16): Cidr {
+  const value = r.text(name, fallback);
+  try {
+    const cidr = parseCidr(value);
+    // At least one address beside the network's own.
+    if (cidr.bytes.length === bytes && cidr.bits < bytes * 8) return cidr;
+  } catch {
+    // reported below
+  }
+  const family = bytes === 4 ? "IPv4" : "IPv6";
+  r.problem(`${name}=${JSON.stringify(value)} is no ${family} range such as ${fallback}`);
+  return parseCidr(fallback);
+}
+
 /** The settings as `/debug/configz` shows them: nothing in them is secret. */
 export function dumpConfig(config: Config): Record<string, unknown> {
-  return { ...config, trustedNodeAccounts: [...config.trustedNodeAccounts] };
+  const { allocation, trustedNodeAccounts } = config;
+  return {
+    ...config,
+    trustedNodeAccounts: [...trustedNodeAccounts],
+    allocation:
+      allocation === null ? null : { v4: formatCidr(allocation.v4), v6: formatCidr(allocation.v6) },
+  };
 }

@@ -72,6 +72,16 @@ export class Metrics {
     "citadel_server_cert_chain_expiry_seconds",
     "Seconds since the epoch when the signing certificate ends",
   );
+  readonly statusWrites = this.#counter(
+    "ambit_istiod_status_writes_total",
+    "Objects whose status was written, or given up after several attempts",
+    ["result"],
+  );
+  readonly meshConfigReloads = this.#counter(
+    "ambit_istiod_mesh_config_reloads_total",
+    "Changes of the mesh configuration file, by what became of them",
+    ["result"],
+  );
   readonly resources = this.#gauge("ambit_istiod_resources", "Resources held, by type", ["type"]);
 
   constructor(version: string) {

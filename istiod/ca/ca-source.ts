@@ -1,9 +1,9 @@
 // Where the CA comes from, and how it changes while istiod runs: plugged-in files, or a self-signed root.
-import { watch, type FSWatcher } from "node:fs";
 import type { Clock } from "#lib/base/clock.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import type { CaBundle } from "#lib/pki/ca-bundle.ts";
 import { loadExtraRoots, loadPluggedInCa } from "#lib/pki/ca-files.ts";
+import { DirectoryTrigger } from "../watch/directory-trigger.ts";
 import { SelfSignedCa } from "./self-signed.ts";
 
 export interface CaSourceOptions {
@@ -18,11 +18,6 @@ export interface CaSourceOptions {
   readonly random: () => number;
   readonly log: Logger;
 }
-
-/** Several files change together: wait until the directory has been quiet this long. */
-const SETTLE_MS = 100;
-/** Also looked at this often, for directories whose changes no watch reports. */
-const POLL_MS = 60_000;
 
 export class CaSource {
   readonly #options: CaSourceOptions;
@@ -96,36 +91,5 @@ export class CaSource {
   async #nextCheck(isFirst: boolean, signal: AbortSignal): Promise<void> {
     const { rootCheckMs, clock, random } = this.#options;
     await clock.sleep(rootCheckMs * (isFirst ? random() : 1), signal);
-  }
-}
-
-/** Tells that something in a directory changed. The directory is watched, since mounted files are swapped by links. */
-class DirectoryTrigger implements Disposable {
-  readonly #clock: Clock;
-  readonly #watcher: FSWatcher | null;
-  #wake = new AbortController();
-
-  constructor(dir: string, clock: Clock, onError: (error: unknown) => void) {
-    this.#clock = clock;
-    try {
-      this.#watcher = watch(dir, () => this.#wake.abort());
-      this.#watcher.on("error", onError);
-    } catch (error) {
-      this.#watcher = null;
-      onError(error);
-    }
-  }
-
-  /** Resolves when there was a change since the last call and the directory is quiet, or after the poll interval. */
-  async changed(signal: AbortSignal): Promise<void> {
-    await this.#clock.sleep(POLL_MS, AbortSignal.any([signal, this.#wake.signal]));
-    while (this.#wake.signal.aborted && !signal.aborted) {
-      this.#wake = new AbortController();
-      await this.#clock.sleep(SETTLE_MS, signal);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    this.#watcher?.close();
   }
 }

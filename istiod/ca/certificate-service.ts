@@ -67,7 +67,7 @@ export class CertificateService {
     const { namespace, serviceAccount } = caller;
     const wanted: unknown = request.metadata?.["ImpersonatedIdentity"];
     if (typeof wanted !== "string" || wanted === "")
-      return spiffeId({ trustDomain: nodes.trustDomain, namespace, serviceAccount });
+      return spiffeId({ trustDomain: nodes.trustDomain(), namespace, serviceAccount });
     const verdict = authorizeNode(nodes, caller, wanted);
     if (verdict.kind === "allow") return verdict.identity;
     metrics.authenticationFailures.inc();

@@ -40,7 +40,7 @@ const PODS = index(
 const OPTIONS: NodeAuthorizerOptions = {
   trustedAccounts: new Set(["istio-system/ztunnel"]),
   clusterId: "east",
-  trustDomain: "cluster.local",
+  trustDomain: () => "cluster.local",
   pods: PODS,
 };
 const CALLER: AuthenticatedCaller = {

@@ -8,7 +8,7 @@ export interface NodeAuthorizerOptions {
   readonly trustedAccounts: ReadonlySet<string>;
   readonly clusterId: string;
   /** The mesh's own: an identity of another one is never issued. */
-  readonly trustDomain: string;
+  readonly trustDomain: () => string;
   readonly pods: {
     pod(namespace: string, name: string): PodRecord | null;
     runsOn(node: string, namespace: string, serviceAccount: string): boolean;
@@ -46,7 +46,7 @@ export function authorizeNode(
   const identity = tryParseSpiffeId(requested);
   if (identity === null) return deny("malformed-identity");
   const { trustDomain, namespace, serviceAccount } = spiffeParts(identity);
-  if (trustDomain !== options.trustDomain) return deny("foreign-trust-domain");
+  if (trustDomain !== options.trustDomain()) return deny("foreign-trust-domain");
   const own = caller.podName === null ? null : options.pods.pod(caller.namespace, caller.podName);
   if (own === null) return deny("caller-pod-unknown");
   if (caller.podUid === null || own.uid !== caller.podUid) return deny("caller-pod-replaced");

@@ -10,7 +10,8 @@ import type { MeshTables } from "../translate/mesh.ts";
 import type { DebugPages, DebugReply } from "./server.ts";
 
 export interface PageSources {
-  readonly config: Config;
+  /** As in force: the mesh configuration changes while istiod runs. */
+  readonly config: () => Config;
   readonly version: string;
   readonly tables: MeshTables;
   readonly metrics: Metrics;
@@ -38,7 +39,8 @@ export function debugPages(sources: PageSources): DebugPages {
         return json({ totalClients: clients.length, clients });
       },
       "/debug/syncz": () => json(sources.connections().map(syncStatus)),
-      "/debug/configz": () => json({ config: dumpConfig(sources.config), ca: sources.caStatus() }),
+      "/debug/configz": () =>
+        json({ config: dumpConfig(sources.config()), ca: sources.caStatus() }),
     },
   };
 }

@@ -102,12 +102,13 @@ export class Inputs {
   readonly #kinds = new Map<string, Input<objects.Identified>>();
   readonly #selectors: readonly LabelMatcher[];
   readonly #selected = new Set<string>();
+  #hasNewSelection = false;
 
   /** @throws {KubeError} `INVALID` for a discovery selector that cannot be evaluated */
   constructor(config: TranslateConfig) {
     this.#selectors = config.discoverySelectors.map(compileLabelSelector);
     const isSelected =
-      this.#selectors.length === 0 ? null : (ns: string): boolean => this.#selected.has(ns);
+      this.#selectors.length === 0 ? null : (ns: string): boolean => this.isSelected(ns);
     const all = { isSelected: null, revision: "" };
     const selected = { isSelected, revision: "" };
     const own = { isSelected, revision: config.revision };
@@ -142,6 +143,18 @@ export class Inputs {
     }
   }
 
+  /** Are objects of this namespace seen? */
+  isSelected(namespace: string): boolean {
+    return this.#selectors.length === 0 || this.#selected.has(namespace);
+  }
+
+  /** Has `isSelected` another answer for some namespace since the last call? */
+  takeSelectionChange(): boolean {
+    const had = this.#hasNewSelection;
+    this.#hasNewSelection = false;
+    return had;
+  }
+
   settle(): void {
     for (const kind of this.#kinds.values()) kind.visible.settle();
   }
@@ -167,6 +180,7 @@ export class Inputs {
   #mark(name: string, labels: Labels, isGone: boolean): boolean {
     const isSelected = !isGone && this.#selectors.some((matches) => matches(labels));
     if (isSelected === this.#selected.has(name)) return false;
+    this.#hasNewSelection = true;
     if (isSelected) this.#selected.add(name);
     else this.#selected.delete(name);
     return true;

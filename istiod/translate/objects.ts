@@ -58,6 +58,7 @@ export interface ServicePort {
 
 export interface Service extends Identified {
   readonly annotations: Labels;
+  readonly generation: number;
   readonly isExternalName: boolean;
   readonly ips: readonly Ip[];
   readonly selector: Labels;
@@ -94,11 +95,13 @@ export interface Endpoint {
 
 export interface WorkloadEntry extends Identified {
   readonly annotations: Labels;
+  readonly generation: number;
   readonly endpoint: Endpoint;
 }
 
 export interface ServiceEntry extends Identified {
   readonly annotations: Labels;
+  readonly generation: number;
   readonly hosts: readonly string[];
   /** `null`: one of them cannot be read. */
   readonly addresses: readonly Cidr[] | null;

@@ -86,6 +86,7 @@ export function service(o: kube.Service): Service {
   return {
     ...identified(o),
     annotations: pick(o.metadata.annotations, (k) => k.includes("istio.io/")),
+    generation: o.metadata.generation ?? 0,
     isExternalName: spec?.type === "ExternalName",
     ips,
     selector,
@@ -145,6 +146,7 @@ export function workloadEntry(o: kube.WorkloadEntry): WorkloadEntry {
     ...self,
     labels: { ...o.spec?.labels, ...self.labels },
     annotations: pick(o.metadata.annotations, (k) => k.includes("istio.io/")),
+    generation: o.metadata.generation ?? 0,
     endpoint: endpoint(o.spec ?? {}),
   };
 }
@@ -154,6 +156,7 @@ export function serviceEntry(o: kube.ServiceEntry): ServiceEntry {
   return {
     ...identified(o),
     annotations: pick(o.metadata.annotations, (k) => k.includes("istio.io/")),
+    generation: o.metadata.generation ?? 0,
     hosts: spec?.hosts ?? [],
     addresses: allCidrs(spec?.addresses ?? []),
     allocated: (status?.addresses ?? []).flatMap(({ value, host }) => {

@@ -9,6 +9,7 @@ import type {
   AuthorizationPolicy,
   Gateway,
   GatewayClass,
+  Service,
   ServiceEntry,
   WorkloadEntry,
 } from "./objects.ts";
@@ -31,6 +32,7 @@ export interface StatusTables {
   readonly config: TranslateConfig;
   /** By `Service/…` and `ServiceEntry/…`. */
   readonly recordsBySource: Index<ServiceRecord>;
+  readonly services: Collection<Service>;
   readonly serviceEntries: Collection<ServiceEntry>;
   readonly policies: Collection<AuthorizationPolicy>;
   readonly outcomes: Collection<PolicyOutcome>;
@@ -38,13 +40,24 @@ export interface StatusTables {
   readonly gatewayClasses: Collection<GatewayClass>;
 }
 
-/** Keyed `Kind/namespace/name`; for every source of service records. */
-export function serviceConditionTable(
+/** Keyed `Kind/namespace/name`; one for every object that is seen, also without anything to say. */
+export function serviceConditionTable(tables: StatusTables): Derived<Service, ObjectConditions> {
+  return Derived.each("service-conditions", tables.services, (service, reads) => {
+    const key = `Service/${service.key}`;
+    const [record] = reads.index(tables.recordsBySource, key);
+    const conditions = record === undefined ? [] : boundService(record.waypoint);
+    return [[key, ofService(RESOURCES.services, service, conditions)]];
+  });
+}
+
+export function serviceEntryConditionTable(
   tables: StatusTables,
-): Derived<ServiceRecord, ObjectConditions> {
-  return Derived.groups("service-conditions", tables.recordsBySource, (key, records, reads) => {
-    const [record] = records;
-    return record === undefined ? [] : [[key, serviceConditions(record, records, tables, reads)]];
+): Derived<ServiceEntry, ObjectConditions> {
+  return Derived.each("service-entry-conditions", tables.serviceEntries, (entry, reads) => {
+    const key = `ServiceEntry/${entry.key}`;
+    const records = reads.index(tables.recordsBySource, key);
+    const conditions = entryConditions(entry, records, tables.config);
+    return [[key, ofService(RESOURCES.serviceEntries, entry, conditions)]];
   });
 }
 
@@ -64,7 +77,10 @@ export function entryConditionTable(
           namespace: entry.namespace,
           name: entry.name,
           fieldManager: "istio-ambient-workloadentry",
-          conditions: bound(reads.key(workloads, uidOf(entry))?.waypoint ?? UNBOUND),
+          conditions: observed(
+            entry,
+            bound(reads.key(workloads, uidOf(entry))?.waypoint ?? UNBOUND),
+          ),
         },
       ],
     ],
@@ -79,30 +95,41 @@ export function policyConditionTable(
   ]);
 }
 
-function serviceConditions(
-  record: ServiceRecord,
+/** The same waypoint and visibility apply to every host of an entry. */
+function entryConditions(
+  entry: ServiceEntry,
   records: readonly ServiceRecord[],
-  tables: StatusTables,
-  reads: Reads,
-): ObjectConditions {
-  const { namespace, source, sourceKey } = record.membership;
-  const conditions = [...boundService(record.waypoint)];
-  if (source === "ServiceEntry") {
-    const entry = reads.key(tables.serviceEntries, sourceKey);
-    conditions.push(...missing(entry, record, records));
-    if (tables.config.serviceEntryVisibility !== null) {
-      const isPrivate = record.visibility === Service_Visibility.NAMESPACE;
-      const reason = isPrivate ? "Namespace" : "Public";
-      conditions.push(condition("istio.io/VisibilityApplied", true, reason, `Visible: ${reason}`));
-    }
+  config: TranslateConfig,
+): Condition[] {
+  const [record] = records;
+  if (record === undefined) return [];
+  const conditions = [...boundService(record.waypoint), ...missing(entry, record, records)];
+  if (config.serviceEntryVisibility !== null) {
+    const isPrivate = record.visibility === Service_Visibility.NAMESPACE;
+    const reason = isPrivate ? "Namespace" : "Public";
+    conditions.push(condition("istio.io/VisibilityApplied", true, reason, `Visible: ${reason}`));
   }
-  return {
-    resource: source === "Service" ? RESOURCES.services : RESOURCES.serviceEntries,
-    namespace,
-    name: record.name,
-    fieldManager: "istio-ambient-service",
-    conditions: conditions.sort((a, b) => (a.type < b.type ? -1 : 1)),
-  };
+  return conditions.sort((a, b) => (a.type < b.type ? -1 : 1));
+}
+
+function ofService(
+  resource: Resource,
+  object: Service | ServiceEntry,
+  conditions: readonly Condition[],
+): ObjectConditions {
+  const { namespace, name } = object;
+  const fieldManager = "istio-ambient-service";
+  return { resource, namespace, name, fieldManager, conditions: observed(object, conditions) };
+}
+
+/** A generation of 0 is none: nobody counts the changes of this object. */
+function observed(
+  of: { readonly generation: number },
+  conditions: readonly Condition[],
+): readonly Condition[] {
+  return of.generation === 0
+    ? conditions
+    : conditions.map((c) => ({ ...c, observedGeneration: of.generation }));
 }
 
 function boundService(waypoint: ServiceWaypoint): Condition[] {
@@ -138,7 +165,7 @@ function bound(resolution: Resolution): Condition[] {
 }
 
 function missing(
-  entry: ServiceEntry | undefined,
+  entry: ServiceEntry,
   record: ServiceRecord,
   records: readonly ServiceRecord[],
 ): Condition[] {
@@ -152,7 +179,7 @@ function missing(
         "A wildcard host needs a waypoint to resolve it; none is bound",
       ),
     ];
-  if (entry?.annotations["istio.io/connect-strategy"] === "RACE_FIRST_TCP_CONNECT")
+  if (entry.annotations["istio.io/connect-strategy"] === "RACE_FIRST_TCP_CONNECT")
     return [
       condition(
         "istio.io/WaypointMissing",
@@ -181,7 +208,7 @@ function policyConditions(
     namespace: policy.namespace,
     name: policy.name,
     fieldManager: forZtunnel ? "istio-ambient-ztunnel-policy" : "istio-ambient-waypoint-policy",
-    conditions: conditions.map((c) => ({ ...c, observedGeneration: policy.generation })),
+    conditions: observed(policy, conditions),
   };
 }
 

@@ -33,6 +33,7 @@ import {
   type ObjectConditions,
   policyConditionTable,
   serviceConditionTable,
+  serviceEntryConditionTable,
 } from "./status.ts";
 import { GATEWAY_NAME, type Waypoint, waypointOf, type WaypointTables } from "./waypoints.ts";
 import {
@@ -265,6 +266,7 @@ export class Tables {
     const forStatus = {
       config,
       recordsBySource,
+      services: inputs.services,
       serviceEntries: inputs.serviceEntries,
       policies: inputs.authorizationPolicies,
       outcomes,
@@ -274,6 +276,7 @@ export class Tables {
     this.conditions = this.#step(
       new Union<ObjectConditions>("conditions", [
         this.#step(serviceConditionTable(forStatus)),
+        this.#step(serviceEntryConditionTable(forStatus)),
         this.#step(
           entryConditionTable(inputs.workloadEntries, entryWorkloads, (e) => entryUid(e, config)),
         ),

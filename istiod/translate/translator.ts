@@ -18,6 +18,8 @@ export class MeshTranslator implements MeshTables {
   #tables: Tables;
   readonly #addresses = new Map<string, EncodedResource>();
   readonly #authorizations = new Map<string, EncodedResource>();
+  readonly #newConditions = new Set<string>();
+  #hasNewSelection = false;
 
   /** @throws {KubeError} `INVALID` for a selector of `config` that cannot be evaluated */
   constructor(config: TranslateConfig) {
@@ -43,6 +45,7 @@ export class MeshTranslator implements MeshTables {
       ),
       services: [...tables.services.changes()].map((c) => c.key).sort(compare),
     };
+    for (const { key } of tables.conditions.changes()) this.#newConditions.add(key);
     tables.settle();
     return delta;
   }
@@ -61,6 +64,9 @@ export class MeshTranslator implements MeshTables {
     const authorizations = new Map<string, EncodedResource>();
     for (const resource of tables.authorizations.values())
       authorizations.set(resource.name, resource);
+    for (const key of [...this.#tables.conditions.keys(), ...tables.conditions.keys()])
+      this.#newConditions.add(key);
+    this.#hasNewSelection = true;
     this.#tables = tables;
     const delta = {
       addresses: replace(this.#addresses, addresses),
@@ -76,6 +82,33 @@ export class MeshTranslator implements MeshTables {
 
   authorizations(): ReadonlyMap<string, EncodedResource> {
     return this.#authorizations;
+  }
+
+  conditionKeys(): Iterable<string> {
+    return this.#tables.conditions.keys();
+  }
+
+  conditionsOf(key: string): ObjectConditions | undefined {
+    return this.#tables.conditions.get(key);
+  }
+
+  /** Objects whose conditions may differ from those at the last call. Take them, or they add up. */
+  takeConditionChanges(): readonly string[] {
+    const keys = [...this.#newConditions];
+    this.#newConditions.clear();
+    return keys;
+  }
+
+  /** Are objects of this namespace seen (`discoverySelectors`)? */
+  isSelected(namespace: string): boolean {
+    return this.#tables.inputs.isSelected(namespace);
+  }
+
+  /** Has `isSelected` another answer for some namespace since the last call? */
+  takeSelectionChange(): boolean {
+    const had = this.#tables.inputs.takeSelectionChange() || this.#hasNewSelection;
+    this.#hasNewSelection = false;
+    return had;
   }
 
   /** Status conditions by `Kind/namespace/name`, for whoever may write them. */

@@ -3,6 +3,7 @@
 import type { Cluster, Resource, WatchEvent } from "#lib/kube/cluster.ts";
 import type { KubeObject } from "#lib/kube/cluster.ts";
 import type { Logger } from "#lib/obs/log.ts";
+import type { TranslateConfig } from "../translate/config.ts";
 import { WATCHED } from "../translate/inputs.ts";
 import type { MeshDelta, ObjectChange } from "../translate/mesh.ts";
 import type { MeshTranslator } from "../translate/translator.ts";
@@ -14,6 +15,8 @@ export interface MeshWatcherOptions {
   readonly log: Logger;
   /** Called right after the tables have changed, in the same turn; not for changes of nothing. */
   onDelta(delta: MeshDelta): void;
+  /** Called after each update of the tables, also one that changed nothing of what is sent. */
+  onUpdated?(): void;
   /** Called once, when the tables are complete; deltas before it are part of the first state. */
   onSynced?(): void;
   /** For a metric. The same error is reported once, however many watches see it. */
@@ -40,6 +43,14 @@ export class MeshWatcher {
   /** Kinds still awaited, for the readiness page. */
   get awaited(): readonly string[] {
     return [...this.#unsynced].map((resource) => resource.plural);
+  }
+
+  /**
+   * Derives everything again under another configuration.
+   * @throws {KubeError} `INVALID` for one that cannot be compiled; then nothing has changed
+   */
+  reconfigure(config: TranslateConfig): void {
+    this.#updated(this.#options.translator.reconfigure(config));
   }
 
   /** Watches until `signal` aborts. */
@@ -88,15 +99,19 @@ export class MeshWatcher {
   }
 
   #update(): void {
-    const { translator, log, onDelta } = this.#options;
     const changes = this.#pending;
     this.#pending = [];
-    const delta = translator.update(changes);
+    this.#updated(this.#options.translator.update(changes));
+  }
+
+  #updated(delta: MeshDelta): void {
+    const { translator, log, onDelta, onUpdated } = this.#options;
     for (const { table, input, error } of translator.takeFaults()) {
       log.error({ table, object: input, error }, "object cannot be translated");
       this.#options.onError?.(error instanceof Error ? error : new Error(String(error)));
     }
     if (!isEmpty(delta)) onDelta(delta);
+    onUpdated?.();
   }
 
   #report(error: Error): void {

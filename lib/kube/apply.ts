@@ -1,6 +1,7 @@
-// What `apply` makes of the stored object and the fields given: a simplified server-side apply.
+// What `apply` and `patch` make of the stored object and the fields given: a simplified server-side
+// apply, and RFC 7386 merge patch.
 import type { PatchOptions } from "./cluster.ts";
-import { isJsonObject, type Json, type JsonObject } from "./json.ts";
+import { isJsonObject, type Json, type JsonObject, mergePatch } from "./json.ts";
 
 /** Fields only the store sets. */
 const STORE_OWNED = new Set(["uid", "resourceVersion", "generation", "creationTimestamp"]);
@@ -14,14 +15,37 @@ export function applied(
   given: JsonObject,
   options: PatchOptions,
 ): JsonObject {
-  if (options.subresource === "status")
-    return { ...(current ?? given), ...mergeStatus(current, given) };
+  if (options.subresource === "status") {
+    const base = current ?? given;
+    const described = merge(base, statusMetadata(given)) as JsonObject;
+    return { ...described, ...mergeStatus(current, given) };
+  }
   const { metadata, status, ...rest } = given;
   const ours: JsonObject = {};
   for (const [key, value] of Object.entries(isJsonObject(metadata) ? metadata : {}))
     if (current === null || !STORE_OWNED.has(key)) ours[key] = value;
   const merged = merge(current ?? {}, { ...rest, metadata: ours }) as JsonObject;
   return status === undefined ? merged : { ...merged, ...mergeStatus(current, given) };
+}
+
+/** @param patch kept */
+export function patched(current: JsonObject, patch: JsonObject, options: PatchOptions): JsonObject {
+  if (options.subresource === undefined) return mergePatch(current, patch) as JsonObject;
+  const { status } = patch;
+  const given = { ...statusMetadata(patch), ...(status === undefined ? {} : { status }) };
+  return mergePatch(current, given) as JsonObject;
+}
+
+/** What an API server takes of the metadata of a status write; it leaves everything else as it is. */
+function statusMetadata({ metadata }: JsonObject): JsonObject {
+  if (!isJsonObject(metadata)) return {};
+  const { labels, annotations } = metadata;
+  return {
+    metadata: {
+      ...(labels === undefined ? {} : { labels }),
+      ...(annotations === undefined ? {} : { annotations }),
+    },
+  };
 }
 
 function mergeStatus(current: JsonObject | null, given: JsonObject): JsonObject {

@@ -84,7 +84,11 @@ export interface Cluster {
   ): Promise<void>;
   /** Creates or replaces the fields given (server-side apply, forced). Returns the stored object. */
   apply<T extends KubeObject>(resource: Resource<T>, object: T, options: PatchOptions): Promise<T>;
-  /** RFC 7386 merge patch. @throws {KubeError} `NOT_FOUND` */
+  /**
+   * RFC 7386 merge patch. With `subresource: "status"` only `status`, labels and annotations count.
+   * A `metadata.resourceVersion` in the patch must still be the object's.
+   * @throws {KubeError} `NOT_FOUND`; `BUSY` when the object has another version by now
+   */
   patch<T extends KubeObject>(
     resource: Resource<T>,
     namespace: string | null,

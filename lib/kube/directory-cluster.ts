@@ -1,7 +1,5 @@
 // `Cluster` over a directory of manifests: the embedded stand-in for an API server. Reads follow the
 // files within milliseconds; writes are atomic and serialised across processes.
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
 import { systemClock } from "#lib/base/clock.ts";
 import type {
   Cluster,
@@ -12,22 +10,25 @@ import type {
   WatchEvent,
   WatchHandler,
 } from "./cluster.ts";
-import { DirectoryLock } from "./directory-lock.ts";
+import { applied, patched } from "./apply.ts";
 import { DirectoryWatch } from "./directory-watch.ts";
+import { DirectoryWriter } from "./directory-writer.ts";
 import { KubeError } from "./errors.ts";
-import { isJsonObject, type JsonObject, mergePatch, sameJson } from "./json.ts";
+import { isJsonObject, type JsonObject } from "./json.ts";
 import { parseFieldSelector, parseLabelSelector } from "./labels.ts";
-import { editManifest, keyFor } from "./manifest.ts";
-import { kindOf, ManifestStore, type StoreUpdate } from "./manifest-store.ts";
+import { keyFor } from "./manifest.ts";
+import { kindOf, ManifestStore } from "./manifest-store.ts";
 import { kindKey } from "./objects.ts";
-import { applied } from "./apply.ts";
-import { shown, stamped } from "./stamp.ts";
+import { type ObjectName, shown } from "./stamp.ts";
+import type { StoreUpdate } from "./store-update.ts";
 
 export interface DirectoryClusterOptions {
   /** How often everything is looked at again, should the kernel have lost an event. */
   readonly sweepMs?: number;
   /** How long a writer waits for other writers. */
   readonly lockTimeoutMs?: number;
+  /** Milliseconds since the epoch, for tests. */
+  readonly now?: () => number;
 }
 
 interface Subscription {
@@ -39,12 +40,11 @@ interface Subscription {
 const DEFAULT_SWEEP_MS = 10_000;
 /** Between looks for a directory that is not there yet. */
 const RETRY_MS = 200;
-let serial = 0;
 
 export class DirectoryCluster implements Cluster {
   readonly dir: string;
   readonly #store: ManifestStore;
-  readonly #lock: DirectoryLock;
+  readonly #writer: DirectoryWriter;
   readonly #sweepMs: number;
   readonly #subscriptions = new Set<Subscription>();
   #watch: DirectoryWatch | null = null;
@@ -55,16 +55,18 @@ export class DirectoryCluster implements Cluster {
   #live = false;
   /** Watches that have begun or are about to: the last one to end closes `#watch`. */
   #watches = 0;
-  #lastVersion = 0;
 
   constructor(dir: string, options: DirectoryClusterOptions = {}) {
     this.dir = dir;
     this.#store = new ManifestStore(dir);
     this.#sweepMs = options.sweepMs ?? DEFAULT_SWEEP_MS;
-    this.#lock = new DirectoryLock(
-      dir,
-      options.lockTimeoutMs === undefined ? {} : { timeoutMs: options.lockTimeoutMs },
-    );
+    this.#writer = new DirectoryWriter({
+      store: this.#store,
+      lockTimeoutMs: options.lockTimeoutMs ?? null,
+      now: options.now ?? Date.now,
+      fresh: () => this.#fresh(),
+      publish: (update) => this.#publish(update),
+    });
   }
 
   async get<T extends KubeObject>(
@@ -121,11 +123,12 @@ export class DirectoryCluster implements Cluster {
     object: T,
     options: PatchOptions,
   ): Promise<T> {
-    const { name } = object.metadata;
-    const namespace = resource.namespaced ? (object.metadata.namespace ?? "default") : null;
+    const { name, namespace = null } = object.metadata;
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a plain object by contract
     const given = structuredClone(object) as unknown as JsonObject;
-    return this.#write(resource, namespace, name, (current) => applied(current, given, options));
+    return this.#write({ resource, namespace, name }, options, (current) =>
+      applied(current, given, options),
+    );
   }
 
   async patch<T extends KubeObject>(
@@ -137,82 +140,28 @@ export class DirectoryCluster implements Cluster {
   ): Promise<T> {
     if (!isJsonObject(patch))
       throw new KubeError("INVALID", `The patch of ${resource.kind} ${name} is not an object`);
-    const { subresource } = options;
-    return this.#write(resource, namespace, name, (current) => {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a plain object by contract
+    const given = structuredClone(patch) as JsonObject;
+    return this.#write({ resource, namespace, name }, options, (current) => {
       if (current === null)
         throw new KubeError("NOT_FOUND", `No ${resource.kind} ${shown(namespace, name)} to patch`);
-      const only = subresource === undefined ? patch : { [subresource]: patch[subresource] ?? {} };
-      return mergePatch(current, structuredClone(only)) as JsonObject;
+      expectVersion(current, given, `${resource.kind} ${shown(namespace, name)}`);
+      return patched(current, given, options);
     });
   }
 
   async delete(resource: Resource, namespace: string | null, name: string): Promise<void> {
-    const key = keyFor(resource, namespace, name);
-    if (!this.#exists()) return;
-    await this.#lock.run(async () => {
-      for (;;) {
-        await this.#freshFor(resource, namespace, name);
-        const file = this.#store.fileOf(key); // another file's definition may take over
-        if (file === null) return;
-        this.#save(file, editManifest(readIfThere(file), file, key, null));
-      }
-    });
+    await this.#writer.delete(named({ resource, namespace, name }));
   }
 
   async #write<T extends KubeObject>(
-    resource: Resource<T>,
-    namespace: string | null,
-    name: string,
+    of: ObjectName & { readonly resource: Resource<T> },
+    options: PatchOptions,
     change: (current: JsonObject | null) => JsonObject,
   ): Promise<T> {
-    const key = keyFor(resource, namespace, name);
-    mkdirSync(this.dir, { recursive: true });
-    return this.#lock.run(async () => {
-      await this.#freshFor(resource, namespace, name);
-      const stored = this.#find(resource, namespace, name);
-      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- objects come from documents
-      const current = stored as unknown as JsonObject | null;
-      this.#lastVersion = Math.max(this.#lastVersion + 1, Date.now() * 1000);
-      const next = stamped(
-        { resource, namespace, name },
-        current,
-        change(current),
-        this.#lastVersion,
-      );
-      if (stored !== null && sameJson(current ?? undefined, next)) return stored;
-      const file = this.#store.fileOf(key) ?? this.#pathFor(resource, namespace, name);
-      this.#save(file, editManifest(readIfThere(file), file, key, next));
-      const saved = this.#find(resource, namespace, name);
-      if (saved === null)
-        throw new KubeError(
-          "IO",
-          `${file} did not keep ${resource.kind} ${shown(namespace, name)}`,
-          {
-            file,
-          },
-        );
-      return saved;
-    });
-  }
-
-  #save(file: string, text: string | null): void {
-    try {
-      if (text === null) {
-        rmSync(file, { force: true });
-      } else {
-        mkdirSync(dirname(file), { recursive: true });
-        const temporary = join(dirname(file), `.${process.pid}.${++serial}.tmp`);
-        writeFileSync(temporary, text);
-        renameSync(temporary, file);
-      }
-    } catch (error) {
-      throw new KubeError("IO", `Cannot write ${file}: ${String(error)}`, { file, cause: error });
-    }
-    this.#publish(this.#store.refresh([file]));
-  }
-
-  #pathFor(resource: Resource, namespace: string | null, name: string): string {
-    return join(this.dir, resource.plural, namespace ?? "_cluster", `${name}.yaml`);
+    const written = await this.#writer.write(named(of), change, options.subresource === "status");
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- parsed as this kind
+    return written as T;
   }
 
   #find<T extends KubeObject>(
@@ -220,7 +169,7 @@ export class DirectoryCluster implements Cluster {
     namespace: string | null,
     name: string,
   ): T | null {
-    const key = keyFor(resource, resource.namespaced ? (namespace ?? "default") : null, name);
+    const key = keyFor(resource, named({ resource, namespace, name }).namespace, name);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- parsed as this kind
     return this.#store.get(kindKey(resource), key) as T | null;
   }
@@ -228,23 +177,6 @@ export class DirectoryCluster implements Cluster {
   /** Makes reads see what other processes wrote: free while a watch keeps the store current. */
   async #fresh(): Promise<void> {
     if (!this.#live) await this.#rescan();
-  }
-
-  /** Under the lock: the object's own file is read again even when a watch runs. */
-  async #freshFor(resource: Resource, namespace: string | null, name: string): Promise<void> {
-    await this.#fresh();
-    const file = this.#store.fileOf(keyFor(resource, namespace, name));
-    const usual = this.#pathFor(resource, namespace, name);
-    this.#publish(this.#store.refresh(file === null || file === usual ? [usual] : [file, usual]));
-  }
-
-  #exists(): boolean {
-    try {
-      mkdirSync(this.dir, { recursive: true });
-      return true;
-    } catch {
-      return false;
-    }
   }
 
   /** An unreadable directory is no empty cluster: watches sync when it can be read. */
@@ -334,11 +266,19 @@ function matcher(options: ListOptions): (object: KubeObject) => boolean {
     (fields === null || fields(object));
 }
 
-function readIfThere(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw new KubeError("IO", `Cannot read ${file}: ${String(error)}`, { file, cause: error });
-  }
+/** Optimistic concurrency, as an API server has it: for writers that replace what they have read. */
+function expectVersion(current: JsonObject, patch: JsonObject, name: string): void {
+  const wanted = isJsonObject(patch.metadata) ? patch.metadata.resourceVersion : undefined;
+  if (wanted === undefined || wanted === "") return;
+  const found = isJsonObject(current.metadata) ? current.metadata.resourceVersion : undefined;
+  if (found !== wanted)
+    throw new KubeError(
+      "BUSY",
+      `${name} has resourceVersion ${JSON.stringify(found)}, the patch was made for ${JSON.stringify(wanted)}`,
+    );
+}
+
+/** As an API server's client: a namespaced object without namespace is in `default`. */
+function named(of: ObjectName): ObjectName {
+  return { ...of, namespace: of.resource.namespaced ? (of.namespace ?? "default") : null };
 }

@@ -3,6 +3,7 @@
 import { type FSWatcher, readdirSync, statSync, watch } from "node:fs";
 import { dirname, join } from "node:path";
 import { isManifestName } from "./manifest-store.ts";
+import { STATUS_DIR } from "./status-overlay.ts";
 
 /** Events that arrive together are one change; also lets a writer finish its second write. */
 const SETTLE_MS = 2;
@@ -62,7 +63,7 @@ export class DirectoryWatch implements Disposable {
       return; // gone again, or not ours to read: the scan says so
     }
     for (const entry of entries) {
-      if (entry.name.startsWith(".")) continue;
+      if (this.#isHidden(dir, entry.name)) continue;
       const path = join(dir, entry.name);
       if (entry.isDirectory && depth < MAX_DEPTH) this.#add(path, depth + 1);
       else if (isNew && dir !== this.#root && isManifestName(entry.name)) this.#mark(path);
@@ -81,7 +82,7 @@ export class DirectoryWatch implements Disposable {
 
   #onEvent(dir: string, name: string | null): void {
     if (name === null) return this.#handler.onLost();
-    if (name.startsWith(".")) return;
+    if (this.#isHidden(dir, name)) return;
     const path = join(dir, name);
     if (isManifestName(name)) return this.#mark(path);
     if (this.#watchers.has(path) && !isDirectory(path)) {
@@ -92,6 +93,10 @@ export class DirectoryWatch implements Disposable {
     } else if (path !== this.#root && isDirectory(path)) {
       this.#add(path, depthOf(this.#root, path));
     }
+  }
+
+  #isHidden(dir: string, name: string): boolean {
+    return name.startsWith(".") && !(dir === this.#root && name === STATUS_DIR);
   }
 
   #mark(file: string): void {

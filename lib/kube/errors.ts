@@ -9,7 +9,7 @@ export type KubeErrorCode =
   | "MALFORMED"
   /** Two files define one object; the first by path counts. */
   | "DUPLICATE"
-  /** Other writers held the directory for too long. */
+  /** Other writers held the directory for too long, or changed the object since it was read. */
   | "BUSY"
   /** The directory or a file in it cannot be read or written. */
   | "IO";

@@ -1,16 +1,18 @@
 // The objects of a manifest directory in memory: reads files that changed, keeps the last good state
 // of those that broke, and reports each object's change once.
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import type { KubeObject } from "./cluster.ts";
 import { KubeError } from "./errors.ts";
+import { cannotRead, readChanged } from "./file-reading.ts";
 import { type Json, sameJson } from "./json.ts";
 import { identityKey, parseManifest } from "./manifest.ts";
 import { groupOf, kindKey } from "./objects.ts";
+import { overlaid } from "./status-overlay.ts";
+import { StatusStore } from "./status-store.ts";
+import { type StoreUpdate, Update } from "./store-update.ts";
 
-/** A manifest larger than this is refused: it would not be one by intent. */
-const MAX_FILE_BYTES = 64 * 1024 * 1024;
 const MAX_DEPTH = 8;
 /** Files read before other work gets its turn. */
 const FILES_PER_TURN = 100;
@@ -22,18 +24,6 @@ interface FileState {
   errors: readonly KubeError[];
 }
 
-export interface StoreChange {
-  readonly key: string;
-  readonly before: KubeObject | null;
-  readonly after: KubeObject | null;
-}
-
-export interface StoreUpdate {
-  readonly changes: readonly StoreChange[];
-  /** Newly appeared; each is reported once. */
-  readonly errors: readonly KubeError[];
-}
-
 /** Names that editors and atomic writers use for what is not yet a manifest. */
 export function isManifestName(name: string): boolean {
   return !name.startsWith(".") && !/\.tmp(?:\.|$)/.test(name) && /\.(?:ya?ml|json)$/.test(name);
@@ -41,6 +31,8 @@ export function isManifestName(name: string): boolean {
 
 export class ManifestStore {
   readonly dir: string;
+  /** Read through `scan` and `refresh` of this class, so that objects follow. */
+  readonly statuses: StatusStore;
   readonly #files = new Map<string, FileState>();
   /** Object key → the files that define it, in path order; the first counts. */
   readonly #definedBy = new Map<string, string[]>();
@@ -50,8 +42,10 @@ export class ManifestStore {
 
   constructor(dir: string) {
     this.dir = dir;
+    this.statuses = new StatusStore(dir);
   }
 
+  /** With the status kept beside the manifest, if there is one. */
   get(kind: string, key: string): KubeObject | null {
     return this.#kinds.get(kind)?.get(key) ?? null;
   }
@@ -65,8 +59,22 @@ export class ManifestStore {
     return this.#definedBy.get(key)?.[0] ?? null;
   }
 
+  /** The object as its manifest has it. */
+  document(key: string): KubeObject | null {
+    const file = this.fileOf(key);
+    return file === null ? null : (this.#files.get(file)?.objects.get(key) ?? null);
+  }
+
+  /** Status files of objects that do not exist. */
+  orphans(): string[] {
+    return [...this.statuses.keys()]
+      .filter((key) => !this.#definedBy.has(key))
+      .flatMap((key) => this.statuses.fileOf(key) ?? []);
+  }
+
   errors(): KubeError[] {
-    const files = [...this.#files.values()].flatMap((file) => [...file.errors]);
+    const manifests = [...this.#files.values()].flatMap((file) => [...file.errors]);
+    const files = [...manifests, ...this.statuses.errors()];
     return this.#dirError === null ? files : [this.#dirError, ...files];
   }
 
@@ -79,6 +87,8 @@ export class ManifestStore {
     if (isNew) onUpdate({ changes: [], errors: [error] });
     if (error !== null) return false; // an unreadable directory says nothing about its objects
     let update = new Update();
+    // Before the manifests: an object is never seen first without its status.
+    for (const file of this.statuses.found()) this.#readStatus(file, false, update);
     for (let i = 0; i < files.length; i++) {
       const file = files[i] ?? "";
       seen.add(file);
@@ -94,16 +104,23 @@ export class ManifestStore {
     return true;
   }
 
-  /** Reads these files again, whatever their stamps say; missing ones are gone. */
-  refresh(files: Iterable<string>): StoreUpdate {
+  /**
+   * Reads these files again; missing ones are gone.
+   * @param always whatever their stamps say: two writes within one tick of the clock may look alike
+   */
+  refresh(files: Iterable<string>, always = true): StoreUpdate {
     const update = new Update();
-    for (const file of files) this.#read(file, true, update);
+    for (const file of files)
+      if (this.statuses.holds(file)) this.#readStatus(file, always, update);
+      else this.#read(file, always, update);
     return update.done();
   }
 
   /** Known files below `dir`. */
   filesUnder(dir: string): string[] {
-    return [...this.#files.keys()].filter((file) => file.startsWith(`${dir}/`));
+    return [...this.#files.keys(), ...this.statuses.files()].filter((file) =>
+      file.startsWith(`${dir}/`),
+    );
   }
 
   #walk(): { files: string[]; error: KubeError | null } {
@@ -121,28 +138,18 @@ export class ManifestStore {
       visit(this.dir, 0);
       return { files: files.sort(), error: null };
     } catch (error) {
-      return { files, error: ioError(this.dir, error) };
+      return { files, error: cannotRead(this.dir, error) };
     }
   }
 
   #read(file: string, always: boolean, update: Update): void {
     const known = this.#files.get(file);
-    let stamp = "";
-    let text: string;
-    try {
-      const stat = statSync(file, { bigint: true });
-      if (!stat.isFile()) return this.#forget(file, update);
-      stamp = `${stat.dev}:${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
-      if (!always && known?.stamp === stamp) return;
-      if (stat.size > MAX_FILE_BYTES)
-        throw new Error(`${stat.size} bytes, at most ${MAX_FILE_BYTES} are read`);
-      text = readFileSync(file, "utf8");
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code;
-      if (code === "ENOENT" || code === "ENOTDIR") return this.#forget(file, update);
-      return this.#fail(file, stamp, [ioError(file, error)], update);
-    }
-    const { objects, errors } = parseManifest(text, file);
+    const reading = readChanged(file, always ? null : (known?.stamp ?? null));
+    if (reading.kind === "unchanged") return;
+    if (reading.kind === "gone") return this.#forget(file, update);
+    const { stamp } = reading;
+    if (reading.kind === "failed") return this.#fail(file, stamp, [reading.error], update);
+    const { objects, errors } = parseManifest(reading.text, file);
     // A broken edit changes nothing; at the first reading, what is readable counts.
     const hadState = known !== undefined && (known.objects.size > 0 || known.errors.length === 0);
     if (errors.length > 0 && hadState) return this.#fail(file, stamp, errors, update);
@@ -161,6 +168,12 @@ export class ManifestStore {
       if (other !== null) problems.push(duplicate(key, file, other));
     }
     reportNew(problems, known?.errors ?? [], update);
+  }
+
+  #readStatus(file: string, always: boolean, update: Update): void {
+    const { keys, error } = this.statuses.read(file, always);
+    for (const key of keys) this.#settle(key, null, update);
+    if (error !== null) update.errors.push(error);
   }
 
   /** Keeps the objects the file had. */
@@ -205,7 +218,8 @@ export class ManifestStore {
   /** Makes the definition that counts the current one. `object` gives the kind. */
   #settle(key: string, object: KubeObject | null, update: Update): void {
     const winner = this.fileOf(key);
-    const after = winner === null ? null : (this.#files.get(winner)?.objects.get(key) ?? object);
+    const document = winner === null ? null : (this.#files.get(winner)?.objects.get(key) ?? object);
+    const after = document === null ? null : overlaid(document, this.statuses.get(key));
     const kind = key.slice(0, key.indexOf("|"));
     let objects = this.#kinds.get(kind);
     const before = objects?.get(key) ?? null;
@@ -221,26 +235,6 @@ export class ManifestStore {
     }
     objects.set(key, after);
     update.change(key, before, after);
-  }
-}
-
-/** Collects what one pass changed; an object that changes twice is one change. */
-class Update {
-  readonly #changes = new Map<string, StoreChange>();
-  readonly errors: KubeError[] = [];
-
-  get isEmpty(): boolean {
-    return this.#changes.size === 0 && this.errors.length === 0;
-  }
-
-  change(key: string, before: KubeObject | null, after: KubeObject | null): void {
-    const first = this.#changes.get(key);
-    this.#changes.set(key, { key, before: first === undefined ? before : first.before, after });
-  }
-
-  done(): StoreUpdate {
-    const changes = [...this.#changes.values()].filter((c) => c.before !== c.after);
-    return { changes, errors: this.errors };
   }
 }
 
@@ -269,11 +263,6 @@ function duplicate(key: string, file: string, other: string): KubeError {
       : `${file}: ${object} is also defined in ${other}, the first by path counts`,
     { file },
   );
-}
-
-function ioError(path: string, error: unknown): KubeError {
-  const reason = error instanceof Error ? error.message : String(error);
-  return new KubeError("IO", `Cannot read ${path}: ${reason}`, { file: path, cause: error });
 }
 
 /** A directory that vanishes or is closed to us while walking is skipped; its files stay as they are known. */

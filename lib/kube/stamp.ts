@@ -53,6 +53,13 @@ export function stamped(
   return object;
 }
 
+/** The object without what only the store sets. */
+export function unstamped(object: JsonObject): JsonObject {
+  const metadata: JsonObject = isJsonObject(object.metadata) ? { ...object.metadata } : {};
+  for (const field of STORE_OWNED) delete metadata[field];
+  return { ...object, metadata };
+}
+
 export function shown(namespace: string | null, name: string): string {
   return namespace === null ? name : `${namespace}/${name}`;
 }

@@ -2,6 +2,7 @@
 // is slow to load inside `run`, so that help stays fast.
 import type { Command } from "@oclif/core/command";
 import { Apply } from "./commands/apply.ts";
+import { Completion } from "./commands/completion.ts";
 import { Delete } from "./commands/delete.ts";
 import { Demo } from "./commands/demo.ts";
 import { Enroll } from "./commands/enroll.ts";
@@ -20,6 +21,7 @@ import { Version } from "./commands/version.ts";
 import { ZtunnelConfigAll } from "./commands/ztunnel-config/all.ts";
 import { ZtunnelConfigCertificate } from "./commands/ztunnel-config/certificate.ts";
 import { ZtunnelConfigConnections } from "./commands/ztunnel-config/connections.ts";
+import { ZtunnelConfigLog } from "./commands/ztunnel-config/log.ts";
 import { ZtunnelConfigPolicy } from "./commands/ztunnel-config/policy.ts";
 import { ZtunnelConfigService } from "./commands/ztunnel-config/service.ts";
 import { ZtunnelConfigWorkload } from "./commands/ztunnel-config/workload.ts";
@@ -29,6 +31,7 @@ class Tunnels extends TunnelsList {}
 
 export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   apply: Apply,
+  completion: Completion,
   delete: Delete,
   demo: Demo,
   enroll: Enroll,
@@ -48,6 +51,7 @@ export const COMMANDS: Readonly<Record<string, Command.Class>> = {
   "ztunnel-config:all": ZtunnelConfigAll,
   "ztunnel-config:certificate": ZtunnelConfigCertificate,
   "ztunnel-config:connections": ZtunnelConfigConnections,
+  "ztunnel-config:log": ZtunnelConfigLog,
   "ztunnel-config:policy": ZtunnelConfigPolicy,
   "ztunnel-config:service": ZtunnelConfigService,
   "ztunnel-config:workload": ZtunnelConfigWorkload,

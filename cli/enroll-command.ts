@@ -1,10 +1,10 @@
 // What `enroll` and `unenroll` share: both set one label on namespaces or pods and report what came of it.
-import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
 import { RESOURCES, type Namespace, type Pod } from "#lib/kube/objects.ts";
 import { AmbitCommand, type Globals } from "./command.ts";
 import { CliError, EXIT, type ExitCode } from "./errors.ts";
+import { argument } from "./flags.ts";
 import { MODE_LABEL, tally, tallyText, type Tally } from "./kube/enrollment.ts";
 import { FIELD_MANAGER, openCluster, requireObject } from "./kube/open-cluster.ts";
 import { displayName, findResource } from "./kube/resource-names.ts";
@@ -12,7 +12,7 @@ import { tallyOf, waitEnrolled, type Scope } from "./kube/wait-enrolled.ts";
 import { API_VERSION } from "./render/output.ts";
 
 export const enrollArgs = {
-  target: Args.string({
+  target: argument({
     description: "ns/<namespace> or pod/<pod> (the pod's namespace comes from -n).",
     required: true,
   }),

@@ -64,3 +64,16 @@ export function exitStatus(
   if (code === EXIT.finding) return 79;
   return code;
 }
+
+/** Why a file could not be read, in words where there are some. */
+export function fileProblem(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
+  return FILE_PROBLEMS[code] ?? code;
+}
+
+const FILE_PROBLEMS: Readonly<Record<string, string>> = {
+  EACCES: "permission denied",
+  EISDIR: "it is a directory",
+  ENOENT: "no such file",
+  ENOTDIR: "no such file",
+};

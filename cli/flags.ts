@@ -1,4 +1,5 @@
-// Flags shared by commands: the global ones, and where a read command reads from.
+// Flags shared by commands: the global ones, and where a read command reads from; and how arguments are declared.
+import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
 import { CliError } from "./errors.ts";
 import { OUTPUT_FORMATS, type OutputFormat } from "./render/output.ts";
@@ -6,6 +7,9 @@ import { parseDuration } from "./render/units.ts";
 import { didYouMean } from "./suggest.ts";
 
 const GLOBAL = "GLOBAL";
+
+/** A word of the command line. Only that: oclif would take a missing one from stdin, which is a manifest or a loop's. */
+export const argument = Args.custom<string>({ ignoreStdin: true });
 
 /** A duration flag; its value is in ms. */
 export const duration = Flags.custom<number>({

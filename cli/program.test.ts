@@ -37,6 +37,16 @@ test("every command has a summary, two examples, and the global flags", () => {
   }
 });
 
+test("stdin is no argument: a command in a loop or a pipe leaves it alone", async () => {
+  for (const [id, { args = {} }] of Object.entries(COMMANDS))
+    for (const [name, arg] of Object.entries(args))
+      assert.equal(arg.ignoreStdin, true, `${id} ${name}`);
+  const mesh = join(import.meta.dirname, "testdata", "mesh.json");
+  const command = `echo nobody | "${LAUNCHER}" zc workload -f "${mesh}" -o name | head -1`;
+  const ran = await spawned("bash", ["-c", command], "/");
+  assert.deepEqual([ran.stdout, ran.stderr], ["workload/cart.edge\n", ""]);
+});
+
 // A line per command that works without a lab, and one that fails: both must be nothing but JSON on stdout.
 const OUTCOMES: readonly (readonly [line: string, code: number])[] = [
   ["apply -f %events.ndjson", 1],
@@ -52,6 +62,10 @@ const OUTCOMES: readonly (readonly [line: string, code: number])[] = [
   ["get pods", 6],
   ["get podz", 2],
   ["label ns shop a=b", 6],
+  ["completion bash", 0],
+  ["completion csh", 2],
+  ["explain connection client.shop svc/server --what-if %mesh.json -f %mesh.json", 2],
+  ["explain connection client.shop svc/server --what-if", 2],
   ["label ns shop", 2],
   ["lab down", 6],
   ["lab exec shop/client -- true", 6],
@@ -75,6 +89,9 @@ const OUTCOMES: readonly (readonly [line: string, code: number])[] = [
   ["zc policy -f %mesh.json", 0],
   ["zc service -f %mesh.json", 0],
   ["zc workload -f %mesh.json", 0],
+  ["zc log", 6],
+  ["zc log --level loud", 2],
+  ["zc workload --address 1.2.3 -f %mesh.json", 2],
   ["zc workload --context kind", 2],
   ["zc nothing", 2],
   ["nothing", 2],
@@ -131,6 +148,9 @@ test("mistakes name the thing, what is near, and what to do", async () => {
     ["tunnels --timeout 5", "--timeout: Not a duration", "500ms, 15s"],
     ["get podz", 'No such kind: "podz"', "did you mean pod or pods?"],
     ["enroll shop", 'What is "shop"?', "ns/shop or pod/shop"],
+    ["apply", "Missing: --file", "--help shows the usage"],
+    ["zc log --level", "Flag --level expects a value", "--help shows the usage"],
+    ["completion fihs", 'No completion for "fihs"', "did you mean fish?"],
     ["label ns shop _=b", 'Not a label key: "_"'],
     ["zc workload --kubeconfig x -f %mesh.json", "--kubeconfig: needs a Kubernetes API server"],
   ] as const) {
@@ -139,6 +159,14 @@ test("mistakes name the thing, what is near, and what to do", async () => {
     assert.equal(ran.stdout, "", line);
     for (const part of wanted) assert.ok(ran.stderr.includes(part), `${line}: ${ran.stderr}`);
   }
+});
+
+test("help follows the short words of commands, and says nothing of flags that take several values", async () => {
+  const short = await ambit("help zc log");
+  assert.deepEqual([short.code, short.stdout], [0, (await ambit("zc log --help")).stdout]);
+  const { stderr } = await ambit("explain connection");
+  assert.match(stderr, /^error: Missing 2 required args:\n {2}source /);
+  assert.doesNotMatch(stderr, /Note:|Alternatively/);
 });
 
 test("global flags may stand before the command", async () => {

@@ -71,7 +71,7 @@ async function dispatch(argv: readonly string[], io: Io): Promise<number> {
   const config = await loadConfig();
   const words = commandFirst(argv);
   if (words[0] === "--version") words.splice(0, 1, "version", "--client");
-  if (words[0] === "help") return await help(words.slice(1), config, io);
+  if (words[0] === "help") return await help(commandFirst(words.slice(1)), config, io);
   if (words.length === 0 || asksForHelp(words, config)) return await help(words, config, io);
 
   const [id = "", ...rest] = normalizeArgv(config, words);

@@ -1,8 +1,7 @@
 // The shape shared by the `ztunnel-config` commands: gather dumps, filter, print with istioctl's columns.
-import * as Args from "@oclif/core/args";
 import { AmbitCommand } from "./command.ts";
 import { CliError } from "./errors.ts";
-import { nodeFlag, sourceFlags } from "./flags.ts";
+import { argument, nodeFlag, sourceFlags } from "./flags.ts";
 import { listDocument, type Unanswered } from "./render/output.ts";
 import type { NodeDump } from "./render/workloads.ts";
 import { parseConfigDump } from "./source/config-dump.ts";
@@ -12,7 +11,7 @@ import { didYouMean } from "./suggest.ts";
 
 /** `pod`, `pod.namespace` or `pod/pod.namespace`, as istioctl takes it. */
 export const podArgument = {
-  pod: Args.string({
+  pod: argument({
     description: "Only this pod: <pod>, <pod>.<namespace> or pod/<pod>.<namespace>.",
     required: false,
   }),
@@ -65,13 +64,17 @@ export function parsePodName(text: string, namespace: string | undefined): PodNa
     : { name: rest.slice(0, dot), namespace: rest.slice(dot + 1) };
 }
 
+export function isPod(
+  w: { readonly name: string; readonly namespace: string },
+  pod: PodName,
+): boolean {
+  return w.name === pod.name && (pod.namespace === undefined || w.namespace === pod.namespace);
+}
+
 /** @throws {CliError} NOT_FOUND when no dump knows the pod */
 export function requirePod(pod: PodName, dumps: readonly NodeDump[]): void {
   const known = dumps.flatMap((d) => [...d.value.workloads, ...d.value.pods]);
-  const matches = known.some(
-    (w) => w.name === pod.name && (pod.namespace === undefined || w.namespace === pod.namespace),
-  );
-  if (matches) return;
+  if (known.some((w) => isPod(w, pod))) return;
   const where = pod.namespace === undefined ? "any namespace" : `namespace ${pod.namespace}`;
   throw new CliError("NOT_FOUND", `No workload ${JSON.stringify(pod.name)} in ${where}`, [
     ...didYouMean(

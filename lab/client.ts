@@ -129,7 +129,7 @@ export async function labDown(state: LabState, timeoutMs = 30_000): Promise<void
 
 /**
  * The command line that runs `argv` in a pod (`<namespace>/<name>`), on a node (`node/<name>`) or beside istiod
- * (`istiod`), from this process: spawn it with inherited stdio. @throws {LabError} `NOT_FOUND`
+ * (`istiod`), from this process and its working directory: spawn it with inherited stdio. @throws {LabError} `NOT_FOUND`
  */
 export async function labExecArgv(
   state: LabState,
@@ -143,7 +143,9 @@ export async function labExecArgv(
     "--pid",
     ...(state.userNamespace ? ["--user", "--preserve-credentials"] : []),
   ];
-  const enter = ["nsenter", "--target", String(state.sandboxPid), ...flags, "--"];
+  // Entering another mount namespace leads to its root: back to where the caller is, as far as that exists there.
+  const here = ["sh", "-c", 'cd -- "$0" 2>/dev/null; exec "$@"', process.cwd()];
+  const enter = ["nsenter", "--target", String(state.sandboxPid), ...flags, "--", ...here];
   const [first = "", second = ""] = target.split("/");
   if (target === "istiod") return [...enter, "nsenter", "--net=/run/netns/control", "--", ...argv];
   const node = first === "node" ? state.nodes.find((n) => n.name === second) : undefined;
@@ -159,29 +161,43 @@ export async function labExecArgv(
   throw new LabError("NOT_FOUND", `No ${target} in the lab; there are ${known.join(", ")}`);
 }
 
-/** One request on the control socket (control.ts lists them). @throws {LabError} `CONTROL` with the lab's reason */
+/**
+ * One request on the control socket (control.ts lists them).
+ * @throws {LabError} `NOT_FOUND`, or `CONTROL` with the lab's reason
+ */
 export async function labRequest(
-  state: LabState,
+  state: Pick<LabState, "controlSocket">,
   method: string,
   path: string,
   body?: unknown,
+  signal?: AbortSignal,
 ): Promise<unknown> {
   const response = await new Promise<{ status: number; body: string }>((resolve, reject) => {
     const req = request(
-      { socketPath: state.controlSocket, method, path, headers: { host: "lab" } },
+      {
+        socketPath: state.controlSocket,
+        method,
+        path,
+        headers: { host: "lab" },
+        ...(signal === undefined ? {} : { signal }),
+      },
       (res) => {
         text(res).then((all) => resolve({ status: res.statusCode ?? 0, body: all }), reject);
       },
     );
     req.once("error", (cause) =>
-      reject(new LabError("CONTROL", `The lab does not answer: ${cause.message}`, { cause })),
+      reject(
+        signal?.aborted === true
+          ? (signal.reason as Error)
+          : new LabError("CONTROL", `The lab does not answer: ${cause.message}`, { cause }),
+      ),
     );
     req.end(body === undefined ? undefined : JSON.stringify(body));
   });
   const parsed = JSON.parse(response.body) as { readonly error?: string };
-  if (response.status !== 200)
-    throw new LabError("CONTROL", parsed.error ?? `HTTP ${response.status}`);
-  return parsed;
+  if (response.status === 200) return parsed;
+  const code = response.status === 404 ? "NOT_FOUND" : "CONTROL";
+  throw new LabError(code, parsed.error ?? `HTTP ${response.status}`);
 }
 
 function processExists(pid: number): boolean {

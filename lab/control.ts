@@ -3,6 +3,7 @@
 //
 //   GET    /status                          nodes, pods, parts, link
 //   GET    /nodes/<node>/ztunnel/<path>     the ztunnel's admin port, streamed through
+//   POST   /nodes/<node>/ztunnel/logging    its log filter, by query
 //   GET    /nodes/<node>/cni/<path>         the agent's metrics port
 //   GET    /istiod/<path>                   istiod's monitoring port
 //   POST   /pods            {node, ...PodSpec}
@@ -10,28 +11,29 @@
 //   POST   /services        ServiceSpec
 //   POST   /parts           {action: start|stop|kill|restart, part, node?}
 //   POST   /link            {port, action: cut|restore|impair, delayMs?, jitterMs?, loss?}
+//   POST   /previews/<name>   what istiod makes of <state directory>/<name>/manifests (preview.ts)
 //   POST   /down            ends the lab
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { once } from "node:events";
-import { PORT } from "#lib/net/ports.ts";
+import { forward } from "./control-forward.ts";
 import { LabError } from "./errors.ts";
 import type { PodSpec } from "./kubelet.ts";
 import type { Lab, ServiceSpec } from "./lab.ts";
-import { PARTS, type PartName } from "./mesh-parts.ts";
+import { PARTS } from "./mesh-parts.ts";
+import { Previews } from "./preview.ts";
 
 const MAX_BODY = 1 << 20;
-const PROXY_CONNECT_MS = 5_000;
-const CNI_METRICS_PORT = 15_014;
 
 export class ControlServer implements AsyncDisposable {
   readonly #lab: Lab;
+  readonly #previews: Previews;
   readonly #server: Server;
 
   private constructor(lab: Lab) {
     this.#lab = lab;
+    this.#previews = new Previews(lab.dir, lab.mesh);
     this.#server = createServer((request, response) => {
       this.#serve(request, response).catch((error: Error) => {
         if (response.headersSent) return response.destroy();
@@ -64,15 +66,16 @@ export class ControlServer implements AsyncDisposable {
     const url = request.url ?? "/";
     const [path = "/"] = url.split("?");
     const [, first = "", second = "", third = ""] = path.split("/").map(decodeURIComponent);
+    const { mesh } = this.#lab;
     switch (`${request.method} /${first}`) {
       case "GET /status":
         return reply(response, 200, this.#status());
       case "GET /nodes":
-        if (third === "ztunnel" || third === "cni")
-          return this.#forward(response, third, second, restOf(url, 3));
-        break;
+      case "POST /nodes":
+        if (third !== "ztunnel" && third !== "cni") break;
+        return forward(request, response, mesh, mesh.part(third, second), restOf(url, 3));
       case "GET /istiod":
-        return this.#forward(response, "istiod", undefined, restOf(url, 1));
+        return forward(request, response, mesh, mesh.part("istiod"), restOf(url, 1));
       case "POST /pods":
         return reply(response, 200, await this.#runPod(await bodyOf(request)));
       case "DELETE /pods": {
@@ -92,6 +95,8 @@ export class ControlServer implements AsyncDisposable {
       case "POST /link":
         await this.#driveLink(await bodyOf(request));
         return reply(response, 200, {});
+      case "POST /previews":
+        return reply(response, 200, await this.#previews.make(second));
       case "POST /down":
         reply(response, 200, {});
         process.kill(process.pid, "SIGTERM");
@@ -130,28 +135,6 @@ export class ControlServer implements AsyncDisposable {
         pid: p?.pid ?? null,
       })),
     };
-  }
-
-  /** Streams a GET through; the far side decides when it ends. */
-  async #forward(
-    response: ServerResponse,
-    part: PartName,
-    node: string | undefined,
-    path: string,
-  ): Promise<void> {
-    const port =
-      part === "ztunnel"
-        ? PORT.ztunnelAdmin
-        : part === "istiod"
-          ? PORT.istiodDebug
-          : CNI_METRICS_PORT;
-    const { mesh } = this.#lab;
-    const upstream = await mesh.request(mesh.part(part, node), port, path, PROXY_CONNECT_MS);
-    response.once("close", () => upstream.destroy());
-    response.writeHead(upstream.statusCode ?? 502, {
-      "content-type": upstream.headers["content-type"] ?? "application/octet-stream",
-    });
-    await pipeline(upstream, response).catch(() => {}); // either side may leave
   }
 
   async #runPod(body: Body): Promise<unknown> {

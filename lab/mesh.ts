@@ -1,7 +1,7 @@
 // The mesh parts of a lab as processes: one istiod, and a ztunnel and a node agent for each node. Each can
 // be started, stopped, killed and restarted while traffic runs.
 import { chmod, mkdir, writeFile } from "node:fs/promises";
-import { get as httpGet, type IncomingMessage } from "node:http";
+import { request as httpRequest, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -133,6 +133,11 @@ export class Mesh implements AsyncDisposable {
     this.#extraEnv.set(name, env);
   }
 
+  /** What an istiod of this lab is started with. */
+  istiodSettings(): { readonly files: MeshFiles; readonly env: Readonly<Record<string, string>> } {
+    return { files: this.#options.files, env: this.#extraEnv.get("istiod") ?? {} };
+  }
+
   /** A token for any service account, as a kubelet would get it for a pod; faulty ones by `options`. */
   issueToken(subject: TokenSubject, options?: TokenOptions): Promise<string> {
     return this.#issuer.issue(subject, options);
@@ -210,17 +215,18 @@ export class Mesh implements AsyncDisposable {
     );
   }
 
-  /** An HTTP GET to a loopback port of the part's own namespace. The caller reads the response. */
+  /** An HTTP request without body to a loopback port of the part's own namespace. The caller reads the response. */
   async request(
     part: MeshPart,
     port: number,
     path: string,
     timeoutMs: number,
+    method: "GET" | "POST" = "GET",
   ): Promise<IncomingMessage> {
     const socket = await connectFrom(part.netns, LOOPBACK, port, timeoutMs);
     return new Promise((resolve, reject) => {
-      const request = httpGet(
-        { createConnection: () => socket, path, headers: { host: "localhost" } },
+      const request = httpRequest(
+        { createConnection: () => socket, method, path, headers: { host: "localhost" } },
         resolve,
       );
       request.setTimeout(timeoutMs, () =>
@@ -231,6 +237,7 @@ export class Mesh implements AsyncDisposable {
         socket.destroy();
         reject(error);
       });
+      request.end();
     });
   }
 

@@ -133,7 +133,7 @@ export class LabPod implements AsyncDisposable {
   argv(argv: readonly string[]): string[] {
     const enter = ["nsenter", `--net=${this.netns.path}`, "--"];
     if (this.#host.nameServers.length === 0) return [...enter, ...argv];
-    const script = 'mount --bind "$0" /etc/resolv.conf && exec "$@"';
+    const script = 'mount --bind "$1" /etc/resolv.conf && shift && exec "$@"';
     return [
       ...enter,
       "unshare",
@@ -142,6 +142,7 @@ export class LabPod implements AsyncDisposable {
       "sh",
       "-c",
       script,
+      `${this.namespace}/${this.name}`, // what the shell calls itself when there is no such command
       join(this.#dir, "resolv.conf"),
       ...argv,
     ];

@@ -4,8 +4,8 @@ import { createWriteStream, type WriteStream } from "node:fs";
 import { constants } from "node:os";
 import { LabError } from "./errors.ts";
 
-/** Output kept in memory of each process, in characters; older output goes first. */
-const MAX_OUTPUT = 1 << 20;
+/** Output kept in memory of each process, in characters: at least so much, at most twice; older output goes first. */
+const MIN_OUTPUT = 1 << 20;
 
 export interface RunOptions {
   readonly input?: string;
@@ -231,9 +231,10 @@ function childEnv(extra: Readonly<Record<string, string>> = {}): NodeJS.ProcessE
   return { ...rest, ...extra };
 }
 
+/** Cuts rarely: each cut copies all that is kept, and a proxy's access log comes in megabytes a second. */
 function keep(kept: string, more: string): string {
   const all = kept + more;
-  return all.length > MAX_OUTPUT ? all.slice(-MAX_OUTPUT) : all;
+  return all.length > 2 * MIN_OUTPUT ? all.slice(-MIN_OUTPUT) : all;
 }
 
 function spawnError(file: string, cause: Error): LabError {

@@ -78,11 +78,19 @@ export function makeStateDir(dir: string): string {
   return dir;
 }
 
+/** Whoever wants a preview puts the manifests in a directory of this name (preview.ts). */
+export const PREVIEW_PREFIX = "preview-";
+
+export function isPreviewName(name: string): boolean {
+  return /^preview-[A-Za-z0-9]{6}$/.test(name);
+}
+
 /** Removes what a lab left in its directory, and the directory when nothing else is in it. */
 export function clearStateDir(dir: string, keep: readonly string[] = []): void {
-  const isCapture = (name: string): boolean => /^capture-\d+-[\w-]+\.pcap$/.test(name);
+  const isOurs = (name: string): boolean =>
+    STATE_NAMES.includes(name) || isPreviewName(name) || /^capture-\d+-[\w-]+\.pcap$/.test(name);
   for (const name of readdirSync(dir))
-    if ((STATE_NAMES.includes(name) || isCapture(name)) && !keep.includes(name))
+    if (isOurs(name) && !keep.includes(name))
       rmSync(join(dir, name), { recursive: true, force: true });
   try {
     rmdirSync(dir);

@@ -1,15 +1,11 @@
 // `ambit apply`
 import * as Flags from "@oclif/core/flags";
-import type { Cluster, KubeObject } from "#lib/kube/cluster.ts";
 import { AmbitCommand } from "../command.ts";
-import { CliError, EXIT, type ExitCode } from "../errors.ts";
-import { FIELD_MANAGER, openCluster } from "../kube/open-cluster.ts";
+import { EXIT, type ExitCode } from "../errors.ts";
+import { applyObject, type Applied } from "../kube/apply-object.ts";
+import { openCluster } from "../kube/open-cluster.ts";
 import { readManifests } from "../kube/read-manifests.ts";
-import { replacePatch } from "../kube/replace-patch.ts";
-import { displayObject, findResource } from "../kube/resource-names.ts";
 import { API_VERSION } from "../render/output.ts";
-
-type Change = "created" | "configured" | "unchanged";
 
 export class Apply extends AmbitCommand {
   static override summary = "Create or change objects from manifests.";
@@ -35,13 +31,9 @@ export class Apply extends AmbitCommand {
     const { flags } = await this.parse(Apply);
     const objects = await readManifests(flags.file, this.io);
     const cluster = await openCluster(flags, this.io);
-    const results: { object: string; change: Change }[] = [];
-    for (const given of objects) {
-      const resource = resourceFor(given);
-      const object = resource.namespaced ? inNamespace(given, flags.namespace) : given;
-      const change = await applyOne(cluster, object, flags["dry-run"]);
-      results.push({ object: displayObject(object, resource), change });
-    }
+    const options = { namespace: flags.namespace, dryRun: flags["dry-run"] };
+    const results: Applied[] = [];
+    for (const object of objects) results.push(await applyObject(cluster, object, options));
     const suffix = flags["dry-run"] ? " (dry run)" : "";
     const text = results.map((r) => `${r.object} ${r.change}${suffix}\n`).join("");
     const document = {
@@ -53,40 +45,4 @@ export class Apply extends AmbitCommand {
     await this.showOne({ text, document, names: results.map((r) => r.object) }, flags);
     return EXIT.ok;
   }
-}
-
-async function applyOne(cluster: Cluster, object: KubeObject, dryRun: boolean): Promise<Change> {
-  const resource = resourceFor(object);
-  const namespace = object.metadata.namespace ?? null;
-  const current = await cluster.get(resource, namespace, object.metadata.name);
-  const options = { fieldManager: FIELD_MANAGER };
-  if (current === null) {
-    if (!dryRun) await cluster.apply(resource, object, options);
-    return "created";
-  }
-  const patch = replacePatch(current, object);
-  if (patch === null) return "unchanged";
-  if (!dryRun) await cluster.patch(resource, namespace, object.metadata.name, patch, options);
-  return "configured";
-}
-
-function resourceFor(object: KubeObject): ReturnType<typeof findResource> {
-  const slash = object.apiVersion.indexOf("/");
-  const group = slash < 0 ? "" : `.${object.apiVersion.slice(0, slash)}`;
-  return findResource(`${object.kind}${group}`);
-}
-
-/**
- * The namespace of a manifest, else of -n. A manifest without one reads as `default`, which -n may override.
- * @throws {CliError} USAGE when they disagree
- */
-function inNamespace(object: KubeObject, namespace: string | undefined): KubeObject {
-  const own = object.metadata.namespace ?? "default";
-  if (own !== "default" && namespace !== undefined && own !== namespace)
-    throw new CliError(
-      "USAGE",
-      `${object.kind} ${object.metadata.name} is in namespace ${own}, and -n says ${namespace}`,
-      ["leave out -n, or change the manifest"],
-    );
-  return { ...object, metadata: { ...object.metadata, namespace: namespace ?? own } };
 }

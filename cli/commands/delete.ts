@@ -1,9 +1,9 @@
 // `ambit delete`
-import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
 import type { Resource } from "#lib/kube/cluster.ts";
 import { AmbitCommand, type Globals } from "../command.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
+import { argument } from "../flags.ts";
 import { namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
 import { readManifests } from "../kube/read-manifests.ts";
 import { displayName, findResource, parseTargets } from "../kube/resource-names.ts";
@@ -26,7 +26,7 @@ export class Delete extends AmbitCommand {
   static override usage = "delete KIND NAME... [FLAGS]";
   static override strict = false;
   static override args = {
-    kind: Args.string({ description: "Kind, then names; or each as kind/name.", required: false }),
+    kind: argument({ description: "Kind, then names; or each as kind/name.", required: false }),
   };
   static override flags = {
     file: Flags.string({

@@ -1,9 +1,9 @@
 // `ambit get`
-import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
 import type { KubeObject } from "#lib/kube/cluster.ts";
 import { AmbitCommand } from "../command.ts";
 import { CliError, type ExitCode } from "../errors.ts";
+import { argument } from "../flags.ts";
 import { objectColumns } from "../kube/object-columns.ts";
 import { namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
 import { displayObject, findResource } from "../kube/resource-names.ts";
@@ -16,11 +16,11 @@ export class Get extends AmbitCommand {
     "<%= config.bin %> <%= command.id %> namespace shop -o yaml",
   ];
   static override args = {
-    kind: Args.string({
+    kind: argument({
       description: "Kind, also short: po, svc, ns, ap, pa, or kind/name.",
       required: true,
     }),
-    name: Args.string({ description: "Only this object.", required: false }),
+    name: argument({ description: "Only this object.", required: false }),
   };
   static override flags = {
     selector: Flags.string({

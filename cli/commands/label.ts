@@ -1,9 +1,9 @@
 // `ambit label`
-import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
 import { AmbitCommand, type Globals } from "../command.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
+import { argument } from "../flags.ts";
 import { isLabelWord, parseLabelChanges, type LabelChanges } from "../kube/label-changes.ts";
 import { FIELD_MANAGER, namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
 import { displayName, findResource, parseTargets } from "../kube/resource-names.ts";
@@ -24,7 +24,7 @@ export class Label extends AmbitCommand {
   static override usage = "label KIND NAME... key=value... key-... [FLAGS]";
   static override strict = false;
   static override args = {
-    target: Args.string({
+    target: argument({
       description: "Kind and names (or kind/name), then key=value to set and key- to remove.",
       required: true,
     }),

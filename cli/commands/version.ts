@@ -6,8 +6,14 @@ import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { sourceFlags } from "../flags.ts";
 import { API_VERSION, type Unanswered } from "../render/output.ts";
 import { parseConfigDump } from "../source/config-dump.ts";
-import { gather } from "../source/mesh-source.ts";
-import { gatherOptions, openSource } from "../source/open.ts";
+import { gather, type GatherOptions } from "../source/mesh-source.ts";
+import { gatherOptions, openSource, type SourceFlags } from "../source/open.ts";
+
+interface Mesh {
+  readonly controlPlane: string | null;
+  readonly dataPlane: readonly DataPlane[];
+  readonly partial: readonly Unanswered[];
+}
 
 interface DataPlane {
   readonly node: string;
@@ -31,6 +37,9 @@ export class Version extends AmbitCommand {
     const client = clientVersion();
     const mesh = flags.client ? null : await this.#mesh(flags);
     const lines = [flags.short ? client : `client version: ${client}`];
+    const controlPlane = mesh?.controlPlane ?? null;
+    if (controlPlane !== null)
+      lines.push(flags.short ? controlPlane : `control plane version: ${controlPlane}`);
     for (const [version, count] of countBy(mesh?.dataPlane ?? []))
       lines.push(
         flags.short
@@ -46,6 +55,7 @@ export class Version extends AmbitCommand {
       apiVersion: API_VERSION,
       kind: "Version",
       client: { version: client },
+      ...(controlPlane === null ? {} : { controlPlane: { version: controlPlane } }),
       dataPlane: mesh?.dataPlane ?? [],
       meta: { generatedAt: new Date(this.io.now()).toISOString(), partial: mesh?.partial ?? [] },
     };
@@ -57,21 +67,34 @@ export class Version extends AmbitCommand {
   }
 
   /** No mesh to reach is an answer here, not a failure; a file that cannot be read is one. */
-  async #mesh(
-    flags: Parameters<typeof openSource>[0],
-  ): Promise<{ dataPlane: DataPlane[]; partial: readonly Unanswered[] } | null> {
+  async #mesh(flags: SourceFlags): Promise<Mesh | null> {
     try {
       const source = await openSource(flags, this.io);
       const options = gatherOptions(flags, this.io);
       const { answers, partial } = await gather(source, "/config_dump", parseConfigDump, options);
       this.warnPartial(partial);
       return {
+        controlPlane: await this.#controlPlane(flags, options),
         dataPlane: answers.map((a) => ({ node: a.node, version: a.value.version || "unknown" })),
         partial,
       };
     } catch (error) {
       if (!(error instanceof CliError) || error.code !== "UNREACHABLE") throw error;
       this.io.err(`${error.message}; showing this program's version only`);
+      return null;
+    }
+  }
+
+  /** `null` when there is none to ask: a file, or a lab without istiod. */
+  async #controlPlane(flags: SourceFlags, options: GatherOptions): Promise<string | null> {
+    if (flags.file !== undefined) return null;
+    const { openLabSource } = await import("../source/lab-source.ts");
+    const signal = AbortSignal.any([options.signal, AbortSignal.timeout(options.timeoutMs)]);
+    try {
+      return await (await openLabSource(flags.lab, this.io)).istiodVersion(signal);
+    } catch (error) {
+      options.signal.throwIfAborted();
+      this.io.err(`warning: istiod did not answer: ${(error as Error).message}`);
       return null;
     }
   }

@@ -2,7 +2,7 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { KubeObject } from "#lib/kube/cluster.ts";
-import { CliError } from "../errors.ts";
+import { CliError, fileProblem } from "../errors.ts";
 import type { Io } from "../io.ts";
 
 /** All objects, in order. @throws {CliError} BAD_INPUT naming file, line and field of the first mistakes */
@@ -35,7 +35,6 @@ async function readTexts(path: string, io: Io): Promise<{ file: string; text: st
       files.map(async (file) => ({ file, text: await readFile(file, "utf8") })),
     );
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
-    throw new CliError("BAD_INPUT", `Cannot read ${path}: ${code}`, [], error);
+    throw new CliError("BAD_INPUT", `Cannot read ${path}: ${fileProblem(error)}`, [], error);
   }
 }

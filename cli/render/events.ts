@@ -1,5 +1,6 @@
 // `tunnels watch`: one row per event, in columns that are fixed beforehand because rows arrive one by one.
 import type { TunnelEvent } from "#lib/model/tunnel.ts";
+import { renderYaml, type OutputFormat } from "./output.ts";
 import { peerName, targetName } from "./peer.ts";
 import { formatRow, oneLine } from "./table.ts";
 import { formatBytes, formatClock, formatDuration } from "./units.ts";
@@ -26,6 +27,23 @@ export const EVENT_HEADER = formatRow(
 
 export type NodeEvent = TunnelEvent & { readonly node?: string };
 
+/** One event of a stream: a row, a line of JSON, a document of YAML, or a name. */
+export async function eventText(event: NodeEvent, format: OutputFormat): Promise<string> {
+  switch (format) {
+    case "json":
+      return `${JSON.stringify(event)}\n`;
+    case "yaml":
+      return `---\n${await renderYaml(event)}`;
+    case "name":
+      return `event/${event.node}.${event.seq}\n`;
+    case "table":
+    case "wide":
+      return eventRow(event);
+    default:
+      return format satisfies never;
+  }
+}
+
 export function eventRow(e: NodeEvent): string {
   if (e.event === "lost")
     return `${formatClock(e.time)}  lost   ${e.lost ?? "some"} events were dropped before they were read\n`;
@@ -44,7 +62,8 @@ export function eventRow(e: NodeEvent): string {
 }
 
 function verdictText(e: NodeEvent): string {
-  if (e.event !== "deny") return e.event === "error" ? "-" : "allowed";
+  if (e.event === "error" && e.policy === undefined) return "-";
+  if (e.event === "open" || e.event === "close") return "allowed";
   return e.policy === undefined ? "denied" : `denied ${e.policy.name}`;
 }
 

@@ -12,11 +12,28 @@ const VERDICT: Readonly<Record<Explanation["verdict"], string>> = {
 };
 
 export function explanationText(e: Explanation): string {
+  const lines = [verdictText(e), `path   ${pathText(e)}`, ...reasonLines(e), ""];
+  for (const s of e.stages) lines.push(`  ${stageText(s)}`);
+  return `${lines.join("\n")}\n`;
+}
+
+/** `DENIED at D4 (destination ztunnel on b)`. */
+export function verdictText({ verdict, deniedAt, path }: Explanation): string {
+  return `${VERDICT[verdict]}${deniedAt === null ? "" : ` at ${deniedAt} (${whereOf(deniedAt, path)})`}`;
+}
+
+export function pathText(e: Explanation): string {
+  return e.path.map(hopText).join(" → ");
+}
+
+export function stageText(s: Stage): string {
+  return `${s.id} ${MARK[s.result]} ${s.detail}`;
+}
+
+/** Why, what would help, and what a reader would overlook. */
+export function reasonLines(e: Explanation): string[] {
+  const lines: string[] = [];
   const stop = e.stages.find((s) => s.result === "stop");
-  const lines = [
-    `${VERDICT[e.verdict]}${e.deniedAt === null ? "" : ` at ${e.deniedAt} (${whereOf(e.deniedAt, e.path)})`}`,
-  ];
-  lines.push(`path   ${e.path.map(hopText).join(" → ")}`);
   if (stop !== undefined) lines.push(`why    ${stop.detail}`);
   const miss = e.nearestMiss;
   if (miss !== null)
@@ -28,9 +45,7 @@ export function explanationText(e: Explanation): string {
     lines.push(`fix    ${fix.text}`);
     if (fix.command !== undefined) lines.push(`       ${fix.command}`);
   }
-  lines.push("");
-  for (const s of e.stages) lines.push(`  ${s.id} ${MARK[s.result]} ${s.detail}`);
-  return `${lines.join("\n")}\n`;
+  return lines;
 }
 
 function hopText(hop: Hop): string {

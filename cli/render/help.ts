@@ -11,6 +11,9 @@ class AmbitCommandHelp extends CommandHelp {
   }
 }
 
+/** oclif trims a list of flags, and so moves a first one without short form to the left of those below it. */
+const UNALIGNED = /^((?:GLOBAL )?FLAGS\n {2})(--\S.*\n(?: {7,}.*\n)*(?= {2}-\w, | {6}--))/gm;
+
 export class AmbitHelp extends Help {
   protected override CommandHelpClass = AmbitCommandHelp;
   #lines: string[] = [];
@@ -19,7 +22,7 @@ export class AmbitHelp extends Help {
   async text(words: readonly string[]): Promise<string> {
     this.#lines = [];
     await this.showHelp([...words]);
-    return `${this.#lines.join("\n").trimEnd()}\n`;
+    return `${this.#lines.join("\n").replace(UNALIGNED, "$1    $2").trimEnd()}\n`;
   }
 
   /** The top page: what this is and how a line is built. oclif's names its own Node instead. */

@@ -1,6 +1,6 @@
 // A saved document as a mesh: a ztunnel's config dump, several of them, a list of tunnels, or events.
 import { readFile } from "node:fs/promises";
-import { CliError } from "../errors.ts";
+import { CliError, fileProblem } from "../errors.ts";
 import type { Io } from "../io.ts";
 import { looksLikeConfigDump } from "./config-dump.ts";
 import { parseJson, type Json } from "./json.ts";
@@ -85,7 +85,6 @@ async function readText(file: string): Promise<string> {
   try {
     return await readFile(file, "utf8");
   } catch (error) {
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
-    throw new CliError("BAD_INPUT", `Cannot read ${file}: ${code}`, [], error);
+    throw new CliError("BAD_INPUT", `Cannot read ${file}: ${fileProblem(error)}`, [], error);
   }
 }

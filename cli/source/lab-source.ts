@@ -13,11 +13,11 @@ import { splitLines } from "./ndjson.ts";
 export async function openLabSource(
   dir: string | undefined,
   io: Pick<Io, "env">,
-): Promise<MeshSource> {
+): Promise<LabSource> {
   return new LabSource(await readLabState(dir, io));
 }
 
-class LabSource implements MeshSource {
+export class LabSource implements MeshSource {
   readonly name: string;
   readonly confidence = "live";
   readonly #state: LabState;
@@ -34,16 +34,27 @@ class LabSource implements MeshSource {
   }
 
   async fetch(node: string, path: AdminPath, signal: AbortSignal): Promise<Json> {
-    const response = await this.#get(node, path, signal);
+    const response = await this.#request("GET", node, path, signal);
     return parseJson(await text(response), `${path} of ${node}`);
   }
 
   async *lines(node: string, path: string, signal: AbortSignal): AsyncIterable<string> {
     try {
-      yield* splitLines(await this.#get(node, path, signal));
+      yield* splitLines(await this.#request("GET", node, path, signal));
     } catch (error) {
       if (!signal.aborted) throw error;
     }
+  }
+
+  /** What istiod says it is. */
+  async istiodVersion(signal: AbortSignal): Promise<string> {
+    const answer = await text(await this.#send("GET", "/istiod/version", signal));
+    return parseJson(answer, "istiod's version").at("version").text("unknown");
+  }
+
+  /** Reads or changes a ztunnel's log filter. @returns its answer */
+  async logging(node: string, query: string, signal: AbortSignal): Promise<string> {
+    return await text(await this.#request("POST", node, `/logging${query}`, signal));
   }
 
   #adminOf(node: string): string {
@@ -52,12 +63,22 @@ class LabSource implements MeshSource {
     return found.ztunnelAdmin;
   }
 
-  async #get(node: string, path: string, signal: AbortSignal): Promise<IncomingMessage> {
+  async #request(
+    method: "GET" | "POST",
+    node: string,
+    path: string,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    return await this.#send(method, `${this.#adminOf(node)}${path}`, signal);
+  }
+
+  async #send(method: "GET" | "POST", path: string, signal: AbortSignal): Promise<IncomingMessage> {
     const response = await new Promise<IncomingMessage>((resolve, reject) => {
       const req = request(
         {
           socketPath: this.#state.controlSocket,
-          path: `${this.#adminOf(node)}${path}`,
+          method,
+          path,
           headers: { host: "lab" },
           signal,
         },

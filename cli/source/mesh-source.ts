@@ -33,13 +33,29 @@ export interface GatherOptions {
 }
 
 /**
- * Asks every ztunnel, or only `node`'s. Some failures make the answer partial.
+ * Fetches a document of every ztunnel, or only `node`'s.
  * @throws {CliError} UNREACHABLE when none answered, NOT_FOUND for an unknown node
  */
 export async function gather<T>(
   source: MeshSource,
   path: AdminPath,
   parse: (json: Json) => T,
+  options: GatherOptions,
+): Promise<Gathered<T>> {
+  const ask = async (node: string, signal: AbortSignal): Promise<T> =>
+    parse(await source.fetch(node, path, signal));
+  return await askAll(source, path, ask, options);
+}
+
+/**
+ * Asks every ztunnel, or only `node`'s. Some failures make the answer partial.
+ * @param what  for sentences: what is asked
+ * @throws {CliError} UNREACHABLE when none answered, NOT_FOUND for an unknown node
+ */
+export async function askAll<T>(
+  source: Pick<MeshSource, "name" | "nodes">,
+  what: string,
+  ask: (node: string, signal: AbortSignal) => Promise<T>,
   options: GatherOptions,
 ): Promise<Gathered<T>> {
   const nodes = await chosenNodes(source, options.node);
@@ -50,7 +66,7 @@ export async function gather<T>(
     for (const node of queue) {
       const signal = AbortSignal.any([options.signal, AbortSignal.timeout(options.timeoutMs)]);
       try {
-        answers.push({ node, value: parse(await source.fetch(node, path, signal)) });
+        answers.push({ node, value: await ask(node, signal) });
       } catch (error) {
         options.signal.throwIfAborted();
         // A file that is wrong, or the one node asked for, is the answer itself.
@@ -63,7 +79,8 @@ export async function gather<T>(
   await Promise.all(Array.from({ length: Math.min(PARALLEL, nodes.length) }, worker));
   if (answers.length === 0) {
     const reasons = partial.map((p) => `${p.node}: ${p.error}`);
-    throw new CliError("UNREACHABLE", `No ztunnel of ${source.name} answered ${path}`, reasons);
+    reasons.push("ambit lab status shows which parts run");
+    throw new CliError("UNREACHABLE", `No ztunnel of ${source.name} answered ${what}`, reasons);
   }
   const order = (a: { node: string }, b: { node: string }): number => a.node.localeCompare(b.node);
   return { answers: answers.sort(order), partial: partial.sort(order) };
@@ -71,7 +88,7 @@ export async function gather<T>(
 
 /** All nodes, or the one asked for. @throws {CliError} NOT_FOUND */
 export async function chosenNodes(
-  source: MeshSource,
+  source: Pick<MeshSource, "name" | "nodes">,
   node: string | undefined,
 ): Promise<readonly string[]> {
   const nodes = await source.nodes();

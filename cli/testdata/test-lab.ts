@@ -10,7 +10,7 @@ import { ambit, type Ran, type RunOptions } from "./run-command.ts";
 export interface TestLab extends AsyncDisposable {
   readonly dir: string;
   readonly manifestDir: string;
-  run(line: string, options?: RunOptions): Promise<Ran>;
+  run(line: string | readonly string[], options?: RunOptions): Promise<Ran>;
 }
 
 /** @param answer  serves the control socket; without it nobody listens there */

@@ -45,3 +45,18 @@ export class EventTap implements Disposable {
     });
   }
 }
+
+/** Who was refused, where to, and by what: the policy once, in the ztunnel's own words where they name it. */
+export function denialText({
+  event,
+  source,
+  destination,
+  detail,
+  reason,
+  policy,
+}: TunnelEvent): string {
+  const ends = `${source.identity ?? source.address} → ${destination.service ?? destination.address}`;
+  const why = detail ?? reason ?? "no reason given";
+  const name = policy === null || policy === undefined ? "" : `${policy.namespace}/${policy.name}`;
+  return `${event} ${ends}: ${why}${why.includes(name) ? "" : ` (policy ${name})`}`;
+}

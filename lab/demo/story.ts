@@ -7,12 +7,12 @@ import { Lab } from "../lab.ts";
 import { run } from "../process.ts";
 import type { ClientEvent } from "../workloads.ts";
 import { ambit } from "./ambit.ts";
-import { EventTap, type NodeEvent } from "./event-tap.ts";
+import { denialText, EventTap, type NodeEvent } from "./event-tap.ts";
+import { authorizationPolicy, DENY_NAME, peerAuthentication } from "./policies.ts";
 import { SERVER_PORT, Shop, SHOP } from "./shop.ts";
 import { eventually, expect, type Notes } from "./step.ts";
 
 const REDIRECTION = "ambient.istio.io/redirection";
-const DENY_NAME = "no-visitors";
 
 /** What earlier steps made; disposed when the story ends, however it ends. */
 export interface Scene {
@@ -53,12 +53,9 @@ async function makeNodes(scene: Scene, notes: Notes): Promise<void> {
 async function startMesh(scene: Scene, notes: Notes): Promise<void> {
   const lab = labOf(scene);
   await lab.mesh.startAll();
-  for (const part of lab.mesh.parts) {
-    expect(part.process?.running === true, `${part.name} runs`);
-    notes.saw(
-      `${part.name}${part.node === null ? "" : ` on node ${part.node}`}: ready, process ${part.process.pid}`,
-    );
-  }
+  for (const part of lab.mesh.parts) expect(part.process?.running === true, `${part.name} runs`);
+  notes.saw("istiod is ready: configuration and certificates");
+  for (const { name } of lab.nodes) notes.saw(`node ${name}: CNI agent and ztunnel are ready`);
 }
 
 async function openShop(scene: Scene, notes: Notes): Promise<void> {
@@ -82,12 +79,13 @@ async function watchClear(scene: Scene, notes: Notes): Promise<void> {
   await shop.answers(10);
   const { clear, tunnels } = await shop.flows(capture);
   expect(tunnels.length === 0, "no HBONE on the link yet");
-  const readable = clear.filter((f) => f.bytes.includes(shop.secret));
+  const questions = clear.filter((f) => f.dstPort === SERVER_PORT);
+  const readable = questions.filter((f) => f.bytes.includes(shop.secret));
   expect(readable.length > 0, "the secret can be read on the link");
   const [flow] = readable;
   notes.did("packet capture on the link");
   notes.saw(
-    `${readable.length} connections between the pods, all readable, to port ${SERVER_PORT}:`,
+    `the client's secret can be read in ${readable.length} of ${questions.length} connections to port ${SERVER_PORT}:`,
   );
   notes.show(`${flow?.src} → ${flow?.dst}  "${flow?.bytes.toString("latin1").trim()}"`);
 }
@@ -167,6 +165,10 @@ async function listTunnels(scene: Scene, notes: Notes): Promise<void> {
     );
     notes.saw(`node ${node}, ${tunnel.direction}: ${wantSource} → ${wantDestination}`);
   }
+  // A ztunnel's rates are those since the last look, which was ours.
+  const answers = (): number => held.stdout.split('"answer"').length;
+  const wanted = answers() + 4;
+  await held.waitUntil(() => answers() >= wanted, "more answers", 5_000);
   notes.show(await ambit(lab, notes, ["tunnels"]));
 }
 
@@ -179,24 +181,22 @@ async function denyVisitor(scene: Scene, notes: Notes): Promise<void> {
   );
   using tap = await EventTap.open(lab);
   await ambit(lab, notes, ["apply", "-f", "-"], authorizationPolicy());
-  notes.show(authorizationPolicy().trimEnd());
+  notes.show(authorizationPolicy());
   const after = await eventually("the visitor is refused", 10_000, async () => {
     const result = await shop.ask(shop.visitor);
     return "error" in result ? result : null;
   });
-  notes.saw(`the visitor's program sees ${after.error}`);
+  notes.saw(`the visitor's program sees: ${after.error}`);
   for (const { node, side } of [
-    { node: "a", side: "client's" },
-    { node: "b", side: "server's" },
+    { node: "a", side: "client" },
+    { node: "b", side: "server" },
   ]) {
     const event = await eventually(
-      `the ${side} ztunnel (node ${node}) names policy ${DENY_NAME}`,
+      `the ${side}'s ztunnel (node ${node}) names policy ${DENY_NAME}`,
       5_000,
       () => tap.events.find((e) => e.node === node && namesPolicy(e)),
     );
-    notes.saw(
-      `${side} ztunnel: ${event.event} ${event.source.identity ?? event.source.address} → ${event.destination.service ?? event.destination.address}, ${event.detail ?? event.reason} (policy ${SHOP}/${DENY_NAME})`,
-    );
+    notes.saw(`${side}'s ztunnel: ${denialText(event)}`);
   }
   await shop.answers(5);
   notes.saw("the client goes on being served");
@@ -211,11 +211,12 @@ async function requireMutualTls(scene: Scene, notes: Notes): Promise<void> {
   );
   notes.saw("before: the stranger, in plain text from outside the mesh, is served");
   await ambit(lab, notes, ["apply", "-f", "-"], peerAuthentication());
+  notes.show(peerAuthentication());
   const after = await eventually("the stranger is refused", 10_000, async () => {
     const result = await shop.ask(shop.stranger);
     return "error" in result ? result : null;
   });
-  notes.saw(`after STRICT: the stranger sees ${after.error}`);
+  notes.saw(`after STRICT: the stranger sees: ${after.error}`);
   await shop.answers(5);
   notes.saw("the client, inside the mesh, goes on being served");
 }
@@ -265,7 +266,7 @@ async function tearDown(scene: Scene, notes: Notes): Promise<void> {
         Number(l.trim().split(" ")[0]) !== process.pid,
     );
   expect(others.length === 0, `no process, there is ${others.join("; ")}`);
-  notes.saw("no namespace, no process; the files go with this program");
+  notes.saw("no network namespace, no process; the files go with this program");
 }
 
 function labOf(scene: Scene): Lab {
@@ -301,18 +302,3 @@ async function tunnelsOf(lab: Lab, node: string): Promise<readonly TunnelView[]>
   };
   return list.items;
 }
-
-const authorizationPolicy = (): string => `apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: ${DENY_NAME}, namespace: ${SHOP}}
-spec:
-  selector: {matchLabels: {app: server}}
-  action: DENY
-  rules: [{from: [{source: {principals: [cluster.local/ns/${SHOP}/sa/visitor]}}]}]
-`;
-
-const peerAuthentication = (): string => `apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: ${SHOP}}
-spec: {mtls: {mode: STRICT}}
-`;

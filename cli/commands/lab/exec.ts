@@ -1,8 +1,8 @@
 // `ambit lab exec`
 import { spawn } from "node:child_process";
 import { constants } from "node:os";
-import * as Args from "@oclif/core/args";
 import { CliError, type ExitCode } from "../../errors.ts";
+import { argument } from "../../flags.ts";
 import { LabCommand } from "../../lab-command.ts";
 
 export class LabExec extends LabCommand {
@@ -17,7 +17,7 @@ export class LabExec extends LabCommand {
   static override usage = "lab exec TARGET [FLAGS] -- COMMAND...";
   static override strict = false;
   static override args = {
-    target: Args.string({
+    target: argument({
       description: "<namespace>/<pod>, node/<node> or istiod; then -- and the command.",
       required: true,
     }),

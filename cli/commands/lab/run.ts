@@ -1,7 +1,7 @@
 // `ambit lab run`
-import * as Args from "@oclif/core/args";
 import * as Flags from "@oclif/core/flags";
 import { CliError, EXIT, type ExitCode } from "../../errors.ts";
+import { argument } from "../../flags.ts";
 import { parseLabelChanges } from "../../kube/label-changes.ts";
 import { LabCommand } from "../../lab-command.ts";
 import { API_VERSION } from "../../render/output.ts";
@@ -17,7 +17,7 @@ export class LabRun extends LabCommand {
   static override usage = "lab run NAME --node <node> [FLAGS] [-- PROGRAM...]";
   static override strict = false;
   static override args = {
-    name: Args.string({ description: "Name of the pod; then -- and the program.", required: true }),
+    name: argument({ description: "Name of the pod; then -- and the program.", required: true }),
   };
   static override flags = {
     node: Flags.string({ summary: "Node to run on.", required: true }),

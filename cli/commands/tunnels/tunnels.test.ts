@@ -80,6 +80,25 @@ test("events filter, stop at a limit, and come as NDJSON", async () => {
   assert.equal(one.stdout.trim().split("\n").length, 1);
 });
 
+test("events come as YAML documents and as names", async () => {
+  const yaml = await ambit("tunnels watch -f - -o yaml --limit 1", {
+    stdin: '{"seq":7,"time":"t","event":"lost","lost":12}\n',
+  });
+  assert.match(yaml.stdout, /^---\nnode: stdin\nseq: 7\n/);
+  const names = await ambit("tunnels watch -f - -o name", {
+    stdin: '{"seq":7,"time":"t","event":"lost","lost":12}\n',
+  });
+  assert.equal(names.stdout, "event/stdin.7\n");
+});
+
+test("the client's end of a denial names the policy too", async () => {
+  const peer = { namespace: "shop", pod: "x", address: "10.0.0.1:1" };
+  const policy = { namespace: "shop", name: "p" };
+  const event = { seq: 1, time: "t", event: "error", source: peer, destination: peer, policy };
+  const ran = await ambit("tunnels watch -f -", { stdin: `${JSON.stringify(event)}\n` });
+  assert.match(ran.stdout, /error .* denied p /);
+});
+
 test("a filter of an unknown kind or value is a usage error that names the choices", async () => {
   const kind = await ambit("tunnels -f %tunnels.json --from job/x");
   assert.equal(kind.code, 2);

@@ -5,7 +5,7 @@ import { AmbitCommand } from "../../command.ts";
 import { CliError, EXIT, type ExitCode } from "../../errors.ts";
 import { duration, nodeFlag, sourceFlags } from "../../flags.ts";
 import type { Unanswered } from "../../render/output.ts";
-import { EVENT_HEADER, eventRow } from "../../render/events.ts";
+import { EVENT_HEADER, eventText } from "../../render/events.ts";
 import { parseConfigDump } from "../../source/config-dump.ts";
 import {
   chosenNodes,
@@ -24,7 +24,7 @@ const EVENTS = ["open", "close", "deny", "error"] as const;
 export class TunnelsWatch extends AmbitCommand {
   static override summary = "Follow connections as they open, close and are denied.";
   static override description =
-    "Reads the event stream of every ztunnel until interrupted. -o json writes one JSON object per line. BYTES is received/sent.";
+    "Reads the event stream of every ztunnel until interrupted. -o json writes one JSON object per line, -o yaml one document per event. BYTES is received/sent.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> -n shop",
     "<%= config.bin %> <%= command.id %> --event deny --since 5m",
@@ -85,11 +85,9 @@ export class TunnelsWatch extends AmbitCommand {
           (!keep(event) || (events.size > 0 && !events.has(event.event)))
         )
           continue;
-        if (shown === 0 && format !== "json" && !flags["no-headers"])
+        if (shown === 0 && ["table", "wide"].includes(format) && !flags["no-headers"])
           await this.io.out(EVENT_HEADER);
-        await this.io.out(
-          format === "json" ? `${JSON.stringify({ node, ...event })}\n` : eventRow(event),
-        );
+        await this.io.out(await eventText({ node, ...event }, format));
         if (++shown === flags.limit) return EXIT.ok;
       }
     } finally {

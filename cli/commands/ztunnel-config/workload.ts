@@ -1,6 +1,7 @@
 // `ambit ztunnel-config workload`
 import * as Flags from "@oclif/core/flags";
-import type { ExitCode } from "../../errors.ts";
+import { tryParseIp } from "#lib/net/ip.ts";
+import { CliError, type ExitCode } from "../../errors.ts";
 import { WORKLOAD_COLUMNS, workloadRows } from "../../render/workloads.ts";
 import {
   parsePodName,
@@ -30,6 +31,8 @@ export class ZtunnelConfigWorkload extends ZtunnelConfigCommand {
 
   override async run(): Promise<ExitCode> {
     const { args, flags } = await this.parse(ZtunnelConfigWorkload);
+    if (flags.address !== undefined && tryParseIp(flags.address) === null)
+      throw new CliError("USAGE", `--address: Not an IP address: ${JSON.stringify(flags.address)}`);
     const { dumps, partial } = await this.dumps(flags);
     const namespace = flags["workload-namespace"] ?? flags.namespace;
     const pod = args.pod === undefined ? undefined : parsePodName(args.pod, namespace);

@@ -1,0 +1,116 @@
+// `ambit __complete <what> [<namespace>] [<kind>]`: names of the running lab, one a line, for the completion scripts.
+// Runs on every press of Tab: no command line library, only the file names of the manifest directory, and silence
+// when anything is missing.
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { defaultStateDir, readLabState, type LabState } from "../../lab/state.ts";
+
+export const NAME_KINDS = [
+  "namespaces",
+  "nodes",
+  "pods",
+  "objects",
+  /** What a connection may go to. */
+  "destinations",
+  /** What `tunnels --from` and `--to` take. */
+  "peers",
+  /** Where `lab exec` can run. */
+  "places",
+  "enrollable",
+] as const;
+export type NameKind = (typeof NAME_KINDS)[number];
+
+/** More than anybody reads. */
+const MAX_NAMES = 500;
+/** DirectoryCluster's folder for objects without a namespace. */
+const CLUSTER_SCOPE = "_cluster";
+
+/** @param words  what, then the namespace of `-n` if there is one, then the kind of `objects` */
+export function completeNames(
+  [what = "", namespace = "", kind = ""]: readonly string[],
+  env: NodeJS.ProcessEnv,
+): string[] {
+  const state = readLabState(defaultStateDir(env));
+  const of = NAME_KINDS.find((k) => k === what);
+  if (state === null || of === undefined) return [];
+  try {
+    return namesOf(of, new Manifests(state), namespace, kind).slice(0, MAX_NAMES);
+  } catch {
+    return []; // a file that is no lab's
+  }
+}
+
+function namesOf(of: NameKind, m: Manifests, namespace: string, kind: string): string[] {
+  const nodes = m.state.nodes.map((n) => n.name);
+  const namespaces = m.names("namespaces", CLUSTER_SCOPE);
+  const inOne = (plural: string): string[] =>
+    namespace === "" ? m.qualified(plural) : m.names(plural, namespace);
+  const prefixed = (prefix: string, names: readonly string[]): string[] =>
+    names.map((n) => `${prefix}/${n}`);
+  switch (of) {
+    case "namespaces":
+      return namespaces;
+    case "nodes":
+      return nodes;
+    case "pods":
+      return inOne("pods");
+    case "objects":
+      return [...m.names(kind, CLUSTER_SCOPE), ...m.names(kind, namespace || "default")];
+    case "destinations":
+      return [...prefixed("svc", inOne("services")), ...prefixed("pod", inOne("pods"))];
+    case "peers":
+      return [
+        ...prefixed("ns", namespaces),
+        ...prefixed("pod", inOne("pods")),
+        ...prefixed("svc", inOne("services")),
+      ];
+    case "places":
+      return [
+        ...m.pairs("pods").map(([ns, name]) => `${ns}/${name}`),
+        ...prefixed("node", nodes),
+        "istiod",
+      ];
+    case "enrollable":
+      return [
+        ...prefixed("ns", namespaces),
+        ...(namespace === "" ? [] : prefixed("pod", m.names("pods", namespace))),
+      ];
+    default:
+      return of satisfies never;
+  }
+}
+
+/** File names of the manifest directory, as DirectoryCluster gives them: `<plural>/<namespace>/<name>.yaml`. */
+class Manifests {
+  readonly state: LabState;
+
+  constructor(state: LabState) {
+    this.state = state;
+  }
+
+  names(plural: string, namespace: string): string[] {
+    if (!/^[a-z]+$/.test(plural) || !/^[a-z0-9_-]+$/.test(namespace)) return [];
+    return list(join(this.state.manifestDir, plural, namespace))
+      .filter((file) => file.endsWith(".yaml") && !file.startsWith("."))
+      .map((file) => file.slice(0, -".yaml".length));
+  }
+
+  pairs(plural: string): [string, string][] {
+    return list(join(this.state.manifestDir, plural)).flatMap((namespace) =>
+      this.names(plural, namespace).map((name): [string, string] => [namespace, name]),
+    );
+  }
+
+  /** `name.namespace`. */
+  qualified(plural: string): string[] {
+    return this.pairs(plural).map(([namespace, name]) => `${name}.${namespace}`);
+  }
+}
+
+function list(dir: string): string[] {
+  try {
+    return readdirSync(dir).sort();
+  } catch {
+    return [];
+  }
+}

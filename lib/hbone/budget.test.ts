@@ -10,7 +10,7 @@ function spendAll(budget: Budget, nowMs: number): number {
 }
 
 test("the burst is there at once, then what each second gives back", () => {
-  const budget = new Budget(500, 100);
+  const budget = new Budget({ burst: 500, perSecond: 100 });
   assert.equal(spendAll(budget, 1_000), 500);
   assert.equal(spendAll(budget, 1_009), 0);
   assert.equal(spendAll(budget, 1_010), 1);
@@ -18,18 +18,18 @@ test("the burst is there at once, then what each second gives back", () => {
 });
 
 test("what is given back never exceeds the burst", () => {
-  const budget = new Budget(50, 100);
+  const budget = new Budget({ burst: 50, perSecond: 100 });
   assert.equal(spendAll(budget, 0), 50);
   assert.equal(spendAll(budget, 3_600_000), 50);
 });
 
 test("steady spending at the rate goes on for ever", () => {
-  const budget = new Budget(10, 100);
+  const budget = new Budget({ burst: 10, perSecond: 100 });
   for (let now = 0; now < 100_000; now += 10) assert.ok(budget.spend(now), `at ${now}`);
 });
 
 test("spending twice the rate ends after the burst", () => {
-  const budget = new Budget(100, 100);
+  const budget = new Budget({ burst: 100, perSecond: 100 });
   let now = 0;
   while (budget.spend(now)) now += 5;
   assert.ok(now >= 900 && now <= 1_100, `after ${now} ms`);

@@ -1,5 +1,6 @@
 // A budget of things a well-behaved peer does seldom. Spent faster than it refills, it ends the
 // connection (ENHANCE_YOUR_CALM): rapid reset, MadeYouReset, SETTINGS, PING and empty-frame floods.
+import type { BudgetSize } from "./limits.ts";
 
 export class Budget {
   readonly #burst: number;
@@ -7,8 +8,8 @@ export class Budget {
   #left: number;
   #refilledAtMs = 0;
 
-  /** @param burst spendable at once. @param perSecond given back each second */
-  constructor(burst: number, perSecond: number) {
+  /** `burst` is spendable at once, `perSecond` given back each second. */
+  constructor({ burst, perSecond }: BudgetSize) {
     this.#burst = burst;
     this.#perSecond = perSecond;
     this.#left = burst;

@@ -15,6 +15,8 @@ export type HboneErrorCode =
   | "HTTP2"
   /** No PING answer in time. */
   | "PING_TIMEOUT"
+  /** A CONNECT had no answer in time; the tunnel itself lives. */
+  | "NO_ANSWER"
   /** The peer closed the connection. */
   | "PEER_CLOSED"
   /** The peer is going away and did not take this stream: nothing was delivered, another tunnel may be tried. */

@@ -27,6 +27,12 @@ export abstract class HboneStream implements Task {
   /** Waits in the tunnel's list for room or for the connection window. */
   isBlocked = false;
 
+  /** Client: when the request was made, in whole seconds of the steady clock: a small integer costs no object. */
+  askedAtS = 0;
+
+  /** Server: the reactor's turn in which it was answered; a reset in that same turn cannot know the answer. */
+  answeredInTurn = -1;
+
   /** Client: the `x-ambit-denied` of a refusal, `<reason> <policy>`; null from peers that do not say. */
   deniedBy: string | null = null;
 

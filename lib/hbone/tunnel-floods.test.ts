@@ -32,6 +32,12 @@ const floods: {
     reason: /too many reset streams/,
   },
   {
+    name: "rapid reset: requests answered at once, but reset before the answer can have arrived",
+    frames: (n, peer) =>
+      Buffer.concat([peer.connectFrame(5 + 2 * n, "echo:80"), rstStream(5 + 2 * n, ERROR.CANCEL)]),
+    reason: /too many reset streams/,
+  },
+  {
     name: "MadeYouReset: requests that make us reset them, by WINDOW_UPDATE",
     frames: (n, peer) =>
       Buffer.concat([peer.connectFrame(5 + 2 * n, "late:80"), windowUpdate(5 + 2 * n, 0)]),

@@ -1,7 +1,8 @@
 // Flow control in both roles: what we may send, what we grant, and one slow stream among fast ones.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ERROR, FLAG, FRAME, readUint32, SETTING } from "#lib/wire/http2.ts";
+import { ERROR, FLAG, FRAME, SETTING } from "#lib/wire/http2.ts";
+import { readUint32 } from "../../test/harness/h2-frames.ts";
 import { data, frame, settings, windowUpdate } from "../../test/harness/h2-peer.ts";
 import { Loopback, openPair, rawClient, rawServer, testMesh } from "../../test/harness/loopback.ts";
 import { memoryHeld } from "../../test/harness/memory.ts";
@@ -179,7 +180,7 @@ test("more than a window ends that stream alone; more than the connection's, the
   assert.equal(server.streams[0]?.reset?.code, ERROR.FLOW_CONTROL_ERROR);
   assert.equal(server.closed.length, 0);
   // as if nothing were ever granted again
-  server.tunnel.backlog = limit.CONNECTION_BACKLOG_MAX;
+  server.tunnel.hold(limit.CONNECTION_BACKLOG_MAX);
   for (let i = 0; i < 256; i++) peer.send(data(1, block));
   await loop.until(() => server.closed.length === 1, "the connection's end");
   await loop.until(() => peer.goAwayCode === ERROR.FLOW_CONTROL_ERROR, "GOAWAY");
@@ -343,7 +344,7 @@ test("a peer that reads nothing and makes us answer without end is cut", async (
   const before = memoryHeld().buffers;
   for (let id = 1; server.closed.length === 0 && id < 2_000_000; ) {
     const requests: Buffer[] = [];
-    for (let n = 0; n < 2_000; n++, id += 2) requests.push(peer.connectFrame(id, "deny:80"));
+    for (let n = 0; n < 2_000; n++, id += 2) requests.push(peer.connectFrame(id, "gone:80"));
     peer.send(...requests);
     await loop.settle(2_000 / limit.REQUESTS_PER_TURN);
   }

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { seededRandom } from "#lib/wire/traceparent.ts";
-import { ERROR, FLAG, FRAME, PREFACE, readUint32, SETTING } from "#lib/wire/http2.ts";
+import { ERROR, FLAG, FRAME, PREFACE, SETTING } from "#lib/wire/http2.ts";
+import { readUint32 } from "../../test/harness/h2-frames.ts";
 import {
   data,
   frame,

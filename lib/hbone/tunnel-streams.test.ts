@@ -234,7 +234,9 @@ test("a client releases a tunnel without streams at once, one with streams when 
 test("the last stream ids are used, then the tunnel leaves the pool", async () => {
   using loop = new Loopback();
   const server = loop.listen(mesh.serverContext);
-  const client = loop.dial(server.port, mesh.clientContext, () => null, 2 ** 31 - 3);
+  const client = loop.dial(server.port, mesh.clientContext, () => null, {
+    firstStreamId: 2 ** 31 - 3,
+  });
   await loop.until(() => client.isOpen, "the handshake");
   const last = [client.open(), client.open()];
   assert.deepEqual(

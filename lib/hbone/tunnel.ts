@@ -13,6 +13,7 @@ import {
   ERROR,
   FLAG,
   FRAME,
+  DEFAULT_WINDOW_BYTES as DEFAULT_WINDOW,
   FRAME_HEADER_BYTES as HEADER,
   MAX_WINDOW_BYTES as MAX_WINDOW,
   PREFACE,
@@ -21,6 +22,7 @@ import {
 import { HpackDecoder } from "#lib/wire/hpack-decoder.ts";
 import { HpackEncoder, type HeaderList } from "#lib/wire/hpack-encoder.ts";
 import type { NativeBuffer } from "#lib/sys/memory.ts";
+import type { Ip } from "#lib/net/ip.ts";
 import * as raw from "#lib/sys/raw.ts";
 import {
   EPOLLERR,
@@ -42,11 +44,13 @@ import {
   type TlsSession,
   WOULD_BLOCK,
 } from "#lib/sys/tls.ts";
-import { Budget } from "./budget.ts";
+import type { Budget } from "./budget.ts";
 import { giveWriteBuffer, readScratch, READ_SIZE, takeWriteBuffer, WRITE_SIZE } from "./buffers.ts";
 import { h2ErrorName, HboneError } from "./errors.ts";
 import * as limit from "./limits.ts";
 import { LingeringClose } from "./lingering-close.ts";
+import { PeerAccount } from "./peer-account.ts";
+import type { PeerBook } from "./peer-book.ts";
 import type { HboneStream } from "./stream.ts";
 
 /** Left free by DATA, so that WINDOW_UPDATE, PING and headers always find room. */
@@ -58,6 +62,8 @@ const READS_PER_TURN = 4;
 /** First word of a PING's payload: what its answer means. */
 const PING_ALIVE = 0;
 const PING_DRAIN = 1;
+/** When the first of the requests asked meanwhile may be due: their times are whole seconds. */
+const SWEEP_MS = (limit.CONNECT_ANSWER_S + 1) * 1_000;
 /** Less than this in one go, and nothing pending in OpenSSL: probably nothing is left. The socket is level-triggered. */
 const PROBABLY_DRAINED = 49_152;
 
@@ -80,6 +86,22 @@ export interface TunnelOwner {
   onConnect(tunnel: Tunnel, streamId: number, request: ConnectRequest, isEnded: boolean): void;
 }
 
+/** Where the peer is, and the book that remembers what its earlier tunnels have cost. */
+export interface TunnelPeer {
+  readonly book: PeerBook;
+  readonly ip: Ip;
+}
+
+/** `closed`: given up by us, or lost, before it was done. */
+export type HandshakeOutcome = "ok" | "tls" | "identity" | "timeout" | "closed";
+
+/** Told once per handshake that began; `ms` from the TCP connection to its end, on the clock of turns. */
+export type HandshakeObserver = (
+  role: "client" | "server",
+  outcome: HandshakeOutcome,
+  ms: number,
+) => void;
+
 export interface TunnelOptions {
   readonly reactor: Reactor;
   /** Connected, or connecting when `isConnecting`; the tunnel owns it. */
@@ -90,6 +112,9 @@ export interface TunnelOptions {
   readonly owner: TunnelOwner;
   /** Client: the first stream's id, odd. Tests start near the last one. */
   readonly firstStreamId?: number;
+  /** Without it the tunnel has budgets of its own. */
+  readonly peer?: TunnelPeer;
+  readonly onHandshake?: HandshakeObserver;
 }
 
 let lastTunnelId = 0;
@@ -110,12 +135,14 @@ export class Tunnel implements FdHandler, Flushable, Task {
   peerUriSans: readonly string[] = [];
   /** The peer's limit on our streams. */
   peerMaxStreams: number = limit.ASSUMED_PEER_STREAMS;
-  /** Bytes that wait for slow applications, over all streams; kept by their owners. */
-  backlog = 0;
+  /** Bytes that wait for slow applications, over all streams, those that have left the tunnel included. */
+  #backlog = 0;
   readonly #reactor: Reactor;
   readonly #owner: TunnelOwner;
   #tls: TlsSession | null = null;
   #timer: Timer | null = null;
+  /** Runs while a request may be without an answer: a timer for each would cost more than the sweep. */
+  #answerTimer: Timer | null = null;
   /** Runs from a GOAWAY on: until the peer must have seen ours, or must have answered. */
   #goAwayTimer: Timer | null = null;
   #write: NativeBuffer | null = null;
@@ -124,10 +151,12 @@ export class Tunnel implements FdHandler, Flushable, Task {
   #isWriteBlocked = false;
   #blocked: HboneStream[] = [];
   #unopened: { stream: HboneStream; headers: HeaderList }[] = [];
-  #sendWindow = 65_535;
-  #peerStreamWindow = 65_535;
+  #sendWindow: number = DEFAULT_WINDOW;
+  #peerStreamWindow: number = DEFAULT_WINDOW;
   #peerMaxFrame = 16_384;
-  #recvWindow: number = limit.CONNECTION_WINDOW;
+  #recvWindow: number = DEFAULT_WINDOW;
+  /** What `#recvWindow` is refilled to. */
+  #recvWindowSize: number = DEFAULT_WINDOW;
   #recvUngranted = 0;
   #nextStreamId = 1;
   #lastPeerStreamId = 0;
@@ -168,19 +197,27 @@ export class Tunnel implements FdHandler, Flushable, Task {
   readonly #encoder = new HpackEncoder();
   readonly #request = new ConnectRequestFields();
   readonly #response = new ConnectResponseFields();
-  readonly #control = new Budget(500, 100);
-  /** Streams the peer reset before they were answered, or made us reset. */
-  readonly #resets = new Budget(1024, 100);
+  readonly #peer: TunnelPeer | null;
+  readonly #onHandshake: HandshakeObserver | null;
+  /** What the peer has left of its budgets, over all its tunnels. Set once the handshake has told who it is. */
+  #account!: PeerAccount;
+  /** Frames that belong to every connection; they draw on no budget. */
+  #due = limit.FRAMES_OF_A_CONNECTION;
+  /** When the handshake began; -1 before and after. */
+  #handshakeFromMs = -1;
 
   /** Every failure is told by `owner.onClosed`, in a later turn. */
   constructor(options: TunnelOptions) {
     this.#reactor = options.reactor;
     this.#owner = options.owner;
+    this.#peer = options.peer ?? null;
+    this.#onHandshake = options.onHandshake ?? null;
     this.fd = options.fd;
     this.#nextStreamId = options.firstStreamId ?? 1;
     this.role = options.context.role;
     this.#prefaceLeft = this.role === "server" ? PREFACE.length : 0;
     this.state = options.isConnecting === true ? "connecting" : "handshake";
+    if (this.state === "handshake") this.#handshakeFromMs = this.#reactor.steadyMs;
     const timeoutMs =
       this.state === "connecting" ? limit.CONNECT_TIMEOUT_MS : limit.HANDSHAKE_TIMEOUT_MS;
     this.#timer = this.#reactor.after(timeoutMs, () => this.#onSetupTimeout());
@@ -202,6 +239,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
       !this.isGoingAway &&
       this.streams.size + this.#unopened.length < this.peerMaxStreams
     );
+  }
+
+  get backlog(): number {
+    return this.#backlog;
   }
 
   /** Streams open or waiting to be opened. */
@@ -226,6 +267,8 @@ export class Tunnel implements FdHandler, Flushable, Task {
   openStream(stream: HboneStream, headers: HeaderList): void {
     if (!this.hasRoomForStream) throw new HboneError("REFUSED", "The tunnel takes no more streams");
     stream.begin(this, 0, 0);
+    stream.askedAtS = (this.#reactor.steadyMs / 1_000) | 0;
+    this.#answerTimer ??= this.#reactor.after(SWEEP_MS, () => this.#onAnswersDue());
     if (this.state !== "open" || this.#roomFor(HpackEncoder.maxBytes(headers) + HEADER) < 0)
       this.#unopened.push({ stream, headers });
     else this.#sendConnect(stream, headers);
@@ -243,11 +286,13 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const id = stream.streamId;
     if (stream.tunnel !== this || this.state !== "open") return;
     stream.isEstablished = true;
+    stream.answeredInTurn = this.#reactor.turns;
     this.#sendHeaders(id, headers, status !== 200);
     if (status === 200) return;
     stream.isLocalEnded = true;
     if (!stream.isRemoteEnded) this.#sendReset(id, ERROR.NO_ERROR);
     this.#forget(stream);
+    if (status < 500) this.#spend(this.#account.denials, "denied requests");
   }
 
   /** Server: answers a request that gets no stream. */
@@ -255,6 +300,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (this.state !== "open") return;
     this.#sendHeaders(streamId, [[":status", String(status)]], true);
     if (!isEnded) this.#sendReset(streamId, ERROR.NO_ERROR);
+    this.#spend(this.#account.denials, "denied requests");
   }
 
   /**
@@ -410,6 +456,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const errno = socketError(this.fd);
     if (errno !== 0) return this.#finish(new HboneError("CONNECT", `connect: ${errnoName(errno)}`));
     this.state = "handshake";
+    this.#handshakeFromMs = this.#reactor.steadyMs;
     this.#timer?.cancel();
     this.#timer = this.#reactor.after(limit.HANDSHAKE_TIMEOUT_MS, () => this.#onSetupTimeout());
   }
@@ -423,12 +470,18 @@ export class Tunnel implements FdHandler, Flushable, Task {
     } catch (error) {
       if (!(error instanceof TlsError)) throw error;
       const code = tls.refusal === null ? "TLS" : "PEER_IDENTITY";
+      this.#handshakeOver(code === "TLS" ? "tls" : "identity");
       return this.#finish(new HboneError(code, `TLS handshake failed: ${error.message}`), true);
     }
     this.state = "open";
+    this.#handshakeOver("ok");
     this.#watchWritable(false);
     this.openedAtMs = this.#reactor.nowMs;
     this.peerUriSans = tls.peerUriSans;
+    this.#account =
+      this.#peer === null
+        ? new PeerAccount()
+        : this.#peer.book.enter(this.peerUriSans, this.#peer.ip, this.#reactor.steadyMs);
     this.#waitToPing();
     this.#sendSettings();
     this.#owner.onOpen(this);
@@ -436,7 +489,14 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (this.#drainsOnceOpen) this.drain();
   }
 
+  #handshakeOver(outcome: HandshakeOutcome): void {
+    if (this.#handshakeFromMs < 0) return;
+    this.#onHandshake?.(this.role, outcome, this.#reactor.steadyMs - this.#handshakeFromMs);
+    this.#handshakeFromMs = -1;
+  }
+
   #onSetupTimeout(): void {
+    this.#handshakeOver("timeout");
     const error =
       this.state === "connecting"
         ? new HboneError(
@@ -467,7 +527,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
       this.#write?.bytes.writeUInt16BE(id, o + i * 6);
       this.#write?.bytes.writeUInt32BE(value, o + i * 6 + 2);
     });
-    this.#sendWindowUpdate(0, limit.CONNECTION_WINDOW - 65_535);
+    this.#recvWindowSize = this.#account.promise(0);
+    this.#recvWindow = this.#recvWindowSize;
+    if (this.#recvWindowSize > DEFAULT_WINDOW)
+      this.#sendWindowUpdate(0, this.#recvWindowSize - DEFAULT_WINDOW);
   }
 
   // — reading —
@@ -606,7 +669,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.#dataLeft = length;
     this.#dataStream = null;
     this.#dataEnds = false;
-    return this.#spend(this.#control, "unknown frames");
+    return this.#spendControl("unknown frames");
   }
 
   #isAcceptable(type: number, length: number): boolean {
@@ -637,7 +700,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     }
     const stream = this.streams.get(id) ?? null;
     const isEnd = (flags & FLAG.END_STREAM) !== 0;
-    if (payload === 0 && !isEnd && !this.#spend(this.#control, "empty DATA frames")) return false;
+    if (payload === 0 && !isEnd && !this.#spendControl("empty DATA frames")) return false;
     if (stream === null || stream.isRemoteEnded) {
       if (!this.#tolerateClosed(id, stream)) return false;
       this.#dataStream = null;
@@ -660,7 +723,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     this.#padLeft = pad >= 0 ? pad : 0;
     this.#dataEnds = isEnd;
     this.#recvUngranted += length;
-    this.grantConnectionWindowIfDue();
+    if (this.#recvUngranted >= this.#recvWindowSize >> 2) this.#grantConnectionWindow();
     return true;
   }
 
@@ -700,19 +763,31 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (isOver) this.#forget(stream);
   }
 
-  /** After backlog went: a grant that was held up is due again. */
-  grantConnectionWindowIfDue(): void {
-    if (
-      this.backlog < limit.CONNECTION_BACKLOG_MAX &&
-      this.#recvUngranted >= limit.CONNECTION_WINDOW / 4
-    )
-      this.#grantConnectionWindow();
+  /** The owner of a stream keeps `length` bytes that its application cannot take yet. */
+  hold(length: number): void {
+    this.#backlog += length;
+    this.#account.held += length;
   }
 
+  /** So many of them are gone, now or long after the stream and the tunnel have ended. */
+  release(length: number): void {
+    this.#backlog -= length;
+    this.#account.release(length, this.#reactor.steadyMs);
+    if (this.#recvUngranted >= this.#recvWindowSize >> 2) this.#grantConnectionWindow();
+  }
+
+  /** Refills the window, unless too much waits: here, or in other tunnels of this peer while some waits here too. */
   #grantConnectionWindow(): void {
-    if (this.state !== "open") return;
-    this.#recvWindow += this.#recvUngranted;
-    this.#sendWindowUpdate(0, this.#recvUngranted);
+    if (this.state !== "open" || this.#backlog >= limit.CONNECTION_BACKLOG_MAX) return;
+    if (this.#backlog > 0 && this.#account.held >= limit.PEER_BACKLOG_MAX) return;
+    let grant = this.#recvUngranted;
+    if (this.#recvWindowSize < limit.CONNECTION_WINDOW) {
+      const size = this.#account.promise(this.#recvWindowSize);
+      grant += size - this.#recvWindowSize;
+      this.#recvWindowSize = size;
+    }
+    this.#recvWindow += grant;
+    this.#sendWindowUpdate(0, grant);
     this.#recvUngranted = 0;
   }
 
@@ -742,10 +817,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
       case FRAME.WINDOW_UPDATE:
         return this.#onWindowUpdate(id, b, o);
       case FRAME.PRIORITY:
-        this.#spend(this.#control, "PRIORITY frames");
+        this.#spendControl("PRIORITY frames");
         return;
       default: // unknown types are ignored (RFC 9113 §4.1), at a price
-        this.#spend(this.#control, "unknown frames");
+        this.#spendControl("unknown frames");
     }
   }
 
@@ -787,8 +862,9 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const id = this.#blockStream;
     const isEnd = this.#blockEnds;
     this.#blockStream = 0;
-    this.#block.length = 0;
+    if (this.#block.length > 0) this.#block = [];
     this.#blockLength = 0;
+    if (end - start > limit.FREE_HEADER_BLOCK && !this.#spendControl("large header blocks")) return;
     const fields = this.role === "server" ? this.#request : this.#response;
     fields.reset();
     try {
@@ -823,7 +899,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const request = this.#request;
     const isRefused = id > this.#finalStreamId || this.streams.size >= limit.MAX_CONCURRENT_STREAMS;
     if (isRefused || request.kind === "malformed") {
-      if (!this.#spend(this.#resets, "malformed or excess streams")) return;
+      if (!this.#spend(this.#account.resets, "malformed or excess streams")) return;
       return this.#sendReset(id, isRefused ? ERROR.REFUSED_STREAM : ERROR.PROTOCOL_ERROR);
     }
     this.#requests++;
@@ -839,7 +915,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (status === null) return this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR);
     if (status >= 100 && status < 200) {
       if (isEnd) this.#resetByPeerFault(stream, ERROR.PROTOCOL_ERROR);
-      else this.#spend(this.#control, "interim responses");
+      else this.#spendControl("interim responses");
       return;
     }
     stream.isEstablished = true;
@@ -861,8 +937,9 @@ export class Tunnel implements FdHandler, Flushable, Task {
       this.#tolerateClosed(id, null);
       return;
     }
-    const isEarly = !stream.isEstablished;
-    if (this.role === "server" && isEarly && !this.#spend(this.#resets, "reset streams")) return;
+    const isEarly = !stream.isEstablished || stream.answeredInTurn === this.#reactor.turns;
+    if (this.role === "server" && isEarly && !this.#spend(this.#account.resets, "reset streams"))
+      return;
     const code = b.readUInt32BE(o);
     this.#forget(stream);
     stream.onReset(
@@ -873,11 +950,11 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   #onSettings(flags: number, b: Buffer, at: number, length: number): void {
     if ((flags & FLAG.ACK) !== 0) {
-      if (this.#isSettingsAcked) this.#spend(this.#control, "SETTINGS acknowledgements");
+      if (this.#isSettingsAcked) this.#spendControl("SETTINGS acknowledgements");
       this.#isSettingsAcked = true;
       return;
     }
-    if (!this.#spend(this.#control, "SETTINGS frames")) return;
+    if (!this.#spendControl("SETTINGS frames")) return;
     for (let o = at; o < at + length; o += 6) {
       this.#onSetting(b.readUInt16BE(o), b.readUInt32BE(o + 2));
       if (this.state !== "open") return;
@@ -904,7 +981,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
         return;
       case SETTING.INITIAL_WINDOW_SIZE: {
         const change = value - this.#peerStreamWindow;
-        if (change === 0 || !this.#spend(this.#control, "window changes")) return;
+        if (change === 0 || !this.#spendControl("window changes")) return;
         this.#peerStreamWindow = value;
         for (const stream of this.streams.values()) {
           stream.sendWindow += change;
@@ -918,7 +995,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   #onPing(flags: number, b: Buffer, o: number): void {
     if ((flags & FLAG.ACK) !== 0) return this.#onPong(b.readUInt32BE(o));
-    if (!this.#spend(this.#control, "PING frames")) return;
+    if (!this.#spendControl("PING frames")) return;
     const at = this.#beginControl(8, FRAME.PING, FLAG.ACK, 0);
     b.copy(this.#write?.bytes ?? b, at, o, o + 8);
   }
@@ -926,11 +1003,11 @@ export class Tunnel implements FdHandler, Flushable, Task {
   #onPong(kind: number): void {
     if (kind === PING_DRAIN && this.#isDrainPing) this.#finishDrain();
     else if (kind === PING_ALIVE && this.#isPingOut) this.#waitToPing();
-    else this.#spend(this.#control, "PING answers");
+    else this.#spendControl("PING answers");
   }
 
   #onGoAway(b: Buffer, o: number): void {
-    if (!this.#spend(this.#control, "GOAWAY frames")) return;
+    if (!this.#spendControl("GOAWAY frames")) return;
     const last = b.readUInt32BE(o) & MAX_WINDOW;
     const code = b.readUInt32BE(o + 4);
     const wasGoingAway = this.isGoingAway;
@@ -946,6 +1023,36 @@ export class Tunnel implements FdHandler, Flushable, Task {
       );
     }
     this.#closeWhenIdle();
+  }
+
+  /** Gives up what was asked too long ago, and comes again when the oldest of the others is due. */
+  #onAnswersDue(): void {
+    const nowS = (this.#reactor.steadyMs / 1_000) | 0;
+    const isOverdue = ({ askedAtS }: HboneStream): boolean =>
+      nowS - askedAtS > limit.CONNECT_ANSWER_S;
+    if (this.state === "open") {
+      for (const stream of this.streams.values())
+        if (!stream.isEstablished && isOverdue(stream)) this.#giveUp(stream);
+      for (const { stream } of this.#unopened.filter((waiting) => isOverdue(waiting.stream)))
+        this.#abandon(stream, `The peer took no stream within ${limit.CONNECT_ANSWER_S} s`);
+    }
+    let oldestS = nowS + 1;
+    for (const { isEstablished, askedAtS } of this.streams.values())
+      if (!isEstablished && askedAtS < oldestS) oldestS = askedAtS;
+    // before the tunnel is open, its setup has limits of its own
+    if (this.#unopened.length > 0) oldestS = Math.min(oldestS, nowS);
+    const dueInMs = (oldestS + limit.CONNECT_ANSWER_S + 1) * 1_000 - this.#reactor.steadyMs;
+    const isDone = this.state === "closed" || oldestS > nowS;
+    this.#answerTimer = isDone ? null : this.#reactor.after(dueInMs, () => this.#onAnswersDue());
+  }
+
+  /** A request that the peer has left without an answer. */
+  #giveUp(stream: HboneStream): void {
+    this.#sendReset(stream.streamId, ERROR.CANCEL);
+    if (stream.tunnel !== this) return; // the reset was one frame too many for a peer that does not read
+    this.#forget(stream);
+    const reason = `No answer to CONNECT within ${limit.CONNECT_ANSWER_S} s`;
+    stream.onReset(ERROR.CANCEL, new HboneError("NO_ANSWER", reason));
   }
 
   #abandonUnanswered(reason: string): void {
@@ -1003,10 +1110,18 @@ export class Tunnel implements FdHandler, Flushable, Task {
   }
 
   #resetByPeerFault(stream: HboneStream, code: number): void {
-    if (!this.#spend(this.#resets, "stream errors")) return;
+    if (!this.#spend(this.#account.resets, "stream errors")) return;
     this.#sendReset(stream.streamId, code);
     this.#forget(stream);
     stream.onReset(code, new HboneError("HTTP2", `The peer broke HTTP/2: ${h2ErrorName(code)}`));
+  }
+
+  #spendControl(what: string): boolean {
+    if (this.#due > 0) {
+      this.#due--;
+      return true;
+    }
+    return this.#spend(this.#account.control, what);
   }
 
   /** Takes one from the budget; a peer that has none left loses the connection. */
@@ -1018,7 +1133,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   /** Takes a frame's cost from what traffic has earned, and beyond that from the budget. */
   #spendCredit(what: string): boolean {
-    if (this.#credit < limit.FRAME_COST) return this.#spend(this.#control, what);
+    if (this.#credit < limit.FRAME_COST) return this.#spendControl(what);
     this.#credit -= limit.FRAME_COST;
     return true;
   }
@@ -1031,6 +1146,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
 
   #sendConnect(stream: HboneStream, headers: HeaderList): void {
     stream.begin(this, this.#nextStreamId, this.#peerStreamWindow);
+    stream.askedAtS = (this.#reactor.steadyMs / 1_000) | 0;
     this.#nextStreamId += 2;
     this.#earnStreamCredit();
     this.streams.set(stream.streamId, stream);
@@ -1231,8 +1347,10 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (this.state === "closed") return;
     const wasOpen = this.state === "open";
     this.state = "closed";
+    this.#handshakeOver("closed");
     this.#timer?.cancel();
     this.#goAwayTimer?.cancel();
+    this.#answerTimer?.cancel();
     let isBlocked = false;
     if (this.#tls !== null) {
       if (wasOpen) this.#tls.shutdown();
@@ -1252,6 +1370,7 @@ export class Tunnel implements FdHandler, Flushable, Task {
     const streams = [...this.streams.values(), ...this.#unopened.map((u) => u.stream)];
     this.streams.clear();
     this.#unopened.length = 0;
+    if (wasOpen) this.#account.leave(this.#recvWindowSize, this.#reactor.steadyMs);
     for (const stream of streams) {
       stream.tunnel = null;
       stream.onReset(ERROR.CANCEL, error);

@@ -5,25 +5,12 @@ import { parseIp } from "../net/ip.ts";
 import type { Baggage } from "./connect-headers.ts";
 import {
   EMPTY_BAGGAGE,
-  formatAuthority,
   formatBaggage,
   formatForwarded,
   parseAuthority,
   parseBaggage,
   parseForwardedHost,
 } from "./connect-headers.ts";
-
-for (const [host, port, want] of [
-  ["10.0.3.7", 8080, "10.0.3.7:8080"],
-  ["fd00::7", 8080, "[fd00::7]:8080"],
-  ["echo.default.svc.cluster.local", 80, "echo.default.svc.cluster.local:80"],
-  ["echo.default.svc.cluster.local.", 80, "echo.default.svc.cluster.local:80"],
-] as const)
-  test(`authority of ${host} and ${port}`, () => {
-    assert.equal(formatAuthority(host, port), want);
-    const back = parseAuthority(want);
-    assert.equal(back === null ? null : formatAuthority(hostOf(back), back.port), want);
-  });
 
 for (const [text, want] of [
   ["10.0.3.7:8080", "ip 10.0.3.7 8080"],

@@ -12,12 +12,6 @@ const MAX_HOST_LENGTH = 253;
 /** RFC 3986 §3.2.2, reg-name; without brackets, colons and user information. */
 const HOST_AND_PORT = /^([\w.~!$&'()*+,;=%-]+):(\d{1,5})$/;
 
-/** `ip:port` or `[ip]:port` as `parseIp` canonicalised it, else `host:port` without a trailing dot. */
-export function formatAuthority(host: string, port: number): string {
-  if (host.includes(":")) return `[${host}]:${port}`;
-  return host.endsWith(".") ? `${host.slice(0, -1)}:${port}` : `${host}:${port}`;
-}
-
 /**
  * Reads a CONNECT authority: an address first, otherwise host and port.
  * @returns null when there is no host, no port, port 0, or a character that no host has
@@ -116,7 +110,7 @@ export function formatForwarded(source: SocketAddr, serviceHost: string | null):
 
 /** The called service's host name out of the first `forwarded` line; null when it says none. */
 export function parseForwardedHost(text: string): string | null {
-  if (!isVisibleAscii(text)) return null;
+  if (!text.includes("host=") || !isVisibleAscii(text)) return null;
   for (const part of text.split(";")) {
     if (!part.startsWith("host=")) continue;
     const value = part.slice("host=".length);

@@ -11,18 +11,14 @@ import { HpackEncoder } from "./hpack-encoder.ts";
 import type { HeaderList } from "./hpack-encoder.ts";
 import {
   encodeSettings,
-  FLAG,
-  FRAME,
-  FRAME_HEADER_BYTES,
   frameFlags,
   frameLength,
   frameStreamId,
   frameType,
   parseSettings,
-  PREFACE,
-  SETTING,
   writeFrameHeader,
-} from "./http2.ts";
+} from "../../test/harness/h2-frames.ts";
+import { FLAG, FRAME, FRAME_HEADER_BYTES, PREFACE, SETTING } from "./http2.ts";
 
 /** A server of a few lines: answers every CONNECT with 200 and the request's own headers. */
 class EchoPeer {

@@ -2,12 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  checkFrame,
   encodeSettings,
-  ERROR,
-  FLAG,
-  FRAME,
-  FRAME_HEADER_BYTES,
   frameFlags,
   frameLength,
   frameStreamId,
@@ -15,8 +10,16 @@ import {
   parseSettings,
   readUint31,
   readUint32,
-  SETTING,
   writeFrameHeader,
+} from "../../test/harness/h2-frames.ts";
+import {
+  checkFrame,
+  checkSetting,
+  ERROR,
+  FLAG,
+  FRAME,
+  FRAME_HEADER_BYTES,
+  SETTING,
 } from "./http2.ts";
 
 const { PROTOCOL_ERROR, FRAME_SIZE_ERROR, FLOW_CONTROL_ERROR } = ERROR;
@@ -112,6 +115,7 @@ for (const [id, value, code] of [
   [SETTING.MAX_FRAME_SIZE, 16_777_216, PROTOCOL_ERROR],
 ] as const)
   test(`setting ${id} = ${value} is refused`, () => {
+    assert.equal(checkSetting(id, value)?.code, code);
     const frame = encodeSettings([[id, value]]);
     const got = parseSettings(frame, FRAME_HEADER_BYTES, frame.length, () => assert.fail());
     assert.equal(got?.code, code);

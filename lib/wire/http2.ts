@@ -1,5 +1,5 @@
-// HTTP/2 on the wire (RFC 9113): constants, frame headers, settings, and the rules of section 6 that need
-// no connection state. Pure; offsets in, offsets out, so that the session can work in its own buffers.
+// HTTP/2 on the wire (RFC 9113): constants, and the rules of section 6 for frame headers and settings that need
+// no connection state. Pure. The bytes themselves are the session's to read and write, in its own buffers.
 
 /** RFC 9113 §3.4: what a client sends first, before its SETTINGS frame. */
 export const PREFACE: Uint8Array = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
@@ -56,19 +56,16 @@ export const SETTING = {
   ENABLE_CONNECT_PROTOCOL: 0x8,
 } as const;
 
-export type FrameType = (typeof FRAME)[keyof typeof FRAME];
-export type Http2ErrorCode = (typeof ERROR)[keyof typeof ERROR];
-export type SettingId = (typeof SETTING)[keyof typeof SETTING];
+type Http2ErrorCode = (typeof ERROR)[keyof typeof ERROR];
 
 export const FRAME_HEADER_BYTES = 9;
 /** Before SETTINGS say otherwise (RFC 9113 §6.5.2, §6.9.2). */
 export const DEFAULT_WINDOW_BYTES = 65_535;
-export const DEFAULT_FRAME_BYTES = 16_384;
+const DEFAULT_FRAME_BYTES = 16_384;
 export const MAX_WINDOW_BYTES = 0x7fff_ffff;
-export const MAX_FRAME_BYTES = 0xff_ffff;
-export const MAX_STREAM_ID = 0x7fff_ffff;
+const MAX_FRAME_BYTES = 0xff_ffff;
 /** One entry of a SETTINGS payload: 16 bits of id, 32 of value. */
-export const SETTING_BYTES = 6;
+const SETTING_BYTES = 6;
 
 /** What a peer did wrong, and how far the damage goes (RFC 9113 §5.4). */
 export interface Http2Violation {
@@ -130,27 +127,6 @@ export function checkFrame(
   }
 }
 
-/**
- * Reads a SETTINGS payload in order. Unknown ids are passed on too; ignore them (§6.5.2).
- * @returns the first bad value, with nothing delivered from there on; the connection has to end
- */
-export function parseSettings(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  onSetting: (id: number, value: number) => void,
-): Http2Violation | null {
-  if ((end - start) % SETTING_BYTES !== 0) return SETTINGS_SIZE;
-  for (let at = start; at < end; at += SETTING_BYTES) {
-    const id = (bytes[at]! << 8) | bytes[at + 1]!;
-    const value = readUint32(bytes, at + 2);
-    const violation = checkSetting(id, value);
-    if (violation !== null) return violation;
-    onSetting(id, value);
-  }
-  return null;
-}
-
 /** RFC 9113 §6.5.2: the bounds of each value. */
 export function checkSetting(id: number, value: number): Http2Violation | null {
   switch (id) {
@@ -165,91 +141,6 @@ export function checkSetting(id: number, value: number): Http2Violation | null {
     default:
       return null;
   }
-}
-
-/** A whole SETTINGS frame, header included. */
-export function encodeSettings(
-  settings: readonly (readonly [id: number, value: number])[],
-): Uint8Array {
-  const out = new Uint8Array(FRAME_HEADER_BYTES + settings.length * SETTING_BYTES);
-  let at = writeFrameHeader(out, 0, settings.length * SETTING_BYTES, FRAME.SETTINGS, 0, 0);
-  for (const [id, value] of settings) {
-    out[at++] = id >>> 8;
-    out[at++] = id;
-    at = writeUint32(out, at, value);
-  }
-  return out;
-}
-
-/**
- * ```
- * +-----------------------------------------------+
- * |                 length (24)                   |
- * +---------------+---------------+---------------+
- * |   type (8)    |   flags (8)   |
- * +-+-------------+---------------+-------------------------------+
- * |0|                 stream id (31)                              |
- * +-+-------------------------------------------------------------+
- * ```
- * @returns the offset behind the nine octets
- */
-export function writeFrameHeader(
-  out: Uint8Array,
-  offset: number,
-  length: number,
-  type: number,
-  flags: number,
-  streamId: number,
-): number {
-  out[offset] = length >>> 16;
-  out[offset + 1] = length >>> 8;
-  out[offset + 2] = length;
-  out[offset + 3] = type;
-  out[offset + 4] = flags;
-  return writeUint32(out, offset + 5, streamId);
-}
-
-/** Payload octets of the frame whose header starts at `offset`. */
-export function frameLength(bytes: Uint8Array, offset: number): number {
-  return (bytes[offset]! << 16) | (bytes[offset + 1]! << 8) | bytes[offset + 2]!;
-}
-
-export function frameType(bytes: Uint8Array, offset: number): number {
-  return bytes[offset + 3]!;
-}
-
-export function frameFlags(bytes: Uint8Array, offset: number): number {
-  return bytes[offset + 4]!;
-}
-
-/** The reserved bit is dropped (RFC 9113 §4.1). */
-export function frameStreamId(bytes: Uint8Array, offset: number): number {
-  return readUint31(bytes, offset + 5);
-}
-
-/** Big-endian, unsigned. */
-export function readUint32(bytes: Uint8Array, offset: number): number {
-  return (
-    ((bytes[offset]! << 24) |
-      (bytes[offset + 1]! << 16) |
-      (bytes[offset + 2]! << 8) |
-      bytes[offset + 3]!) >>>
-    0
-  );
-}
-
-/** Stream ids and window increments: the top bit is reserved. */
-export function readUint31(bytes: Uint8Array, offset: number): number {
-  return readUint32(bytes, offset) & 0x7fff_ffff;
-}
-
-/** @returns the offset behind the four octets */
-export function writeUint32(out: Uint8Array, offset: number, value: number): number {
-  out[offset] = value >>> 24;
-  out[offset + 1] = value >>> 16;
-  out[offset + 2] = value >>> 8;
-  out[offset + 3] = value;
-  return offset + 4;
 }
 
 function carriesFieldBlock(type: number): boolean {

@@ -1,18 +1,14 @@
 // Trace ids: the exact form, and the one PRNG.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newTraceparent, parseTraceparent, seededRandom } from "./traceparent.ts";
+import { newTraceparent, seededRandom } from "./traceparent.ts";
 
-test("a fresh id is 55 characters, flags 00, and reads back", () => {
+test("a fresh id is 55 characters, flags 00, and another each time", () => {
   const random = seededRandom([1, 2, 3, 4]);
   const seen = new Set<string>();
   for (let i = 0; i < 1000; i++) {
     const value = newTraceparent(random);
     assert.match(value, /^00-[0-9a-f]{32}-[0-9a-f]{16}-00$/);
-    assert.deepEqual(parseTraceparent(value), {
-      traceId: value.slice(3, 35),
-      parentId: value.slice(36, 52),
-    });
     seen.add(value);
   }
   assert.equal(seen.size, 1000);
@@ -24,16 +20,6 @@ test("a broken random source still gives valid ids", () => {
     `00-${"1".padStart(32, "0")}-${"1".padStart(16, "0")}-00`,
   );
 });
-
-for (const [name, value] of [
-  ["empty", ""],
-  ["short by one", `00-${"a".repeat(31)}-${"b".repeat(16)}-00`],
-  ["long by one", `00-${"a".repeat(32)}-${"b".repeat(16)}-000`],
-  ["not hex", `00-${"g".repeat(32)}-${"b".repeat(16)}-00`],
-  ["five fields", `00-${"a".repeat(32)}-${"b".repeat(13)}-00-00`],
-  ["blank in front", ` 0-${"a".repeat(32)}-${"b".repeat(16)}-00`],
-] as const)
-  test(`traceparent refused: ${name}`, () => assert.equal(parseTraceparent(value), null));
 
 test("the generator spreads over 32 bits, and the seed decides", () => {
   const a = seededRandom([0, 0, 0, 0]);

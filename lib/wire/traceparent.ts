@@ -1,16 +1,8 @@
 // W3C trace context, version 00: one fresh trace per application connection, for log correlation only.
 
-export interface Traceparent {
-  /** 32 hex digits. */
-  readonly traceId: string;
-  /** 16 hex digits. */
-  readonly parentId: string;
-}
-
 /** Uniform in [0, 2^32). Need not be unpredictable: the ids are no secrets. */
 export type RandomUint32 = () => number;
 
-const PATTERN = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}$/i;
 const HEX = Buffer.from("0123456789abcdef", "latin1");
 /** The text under construction: only the two ids change. Used within one call. */
 const text = Buffer.from(`00-${"0".repeat(32)}-${"0".repeat(16)}-00`, "latin1");
@@ -27,12 +19,6 @@ export function newTraceparent(random: RandomUint32): string {
   writeHex(36, random());
   writeHex(44, random() | 1);
   return text.toString("latin1");
-}
-
-/** @returns null unless `value` is 55 characters with four hex fields; the caller then makes a fresh one */
-export function parseTraceparent(value: string): Traceparent | null {
-  const m = PATTERN.exec(value);
-  return m === null ? null : { traceId: m[1] ?? "", parentId: m[2] ?? "" };
 }
 
 /**

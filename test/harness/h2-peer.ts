@@ -3,9 +3,10 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { connect, createServer, type Server, type TLSSocket, type TlsOptions } from "node:tls";
 import { FLAG, FRAME, FRAME_HEADER_BYTES, PREFACE } from "#lib/wire/http2.ts";
-import { encodeSettings, frameLength, frameStreamId, readUint32 } from "#lib/wire/http2.ts";
+
 import { HpackDecoder } from "#lib/wire/hpack-decoder.ts";
 import { HpackEncoder, type HeaderList } from "#lib/wire/hpack-encoder.ts";
+import { encodeSettings, frameLength, frameStreamId, readUint32 } from "./h2-frames.ts";
 import type { TestIdentity } from "./identities.ts";
 
 export interface Frame {

@@ -4,7 +4,12 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { readScratch } from "#lib/hbone/buffers.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
 import { HboneStream } from "#lib/hbone/stream.ts";
-import { Tunnel, type ConnectRequest, type TunnelOwner } from "#lib/hbone/tunnel.ts";
+import {
+  Tunnel,
+  type ConnectRequest,
+  type TunnelOptions,
+  type TunnelOwner,
+} from "#lib/hbone/tunnel.ts";
 import { parseIp } from "#lib/net/ip.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { EPOLLIN, Reactor, type FdHandler } from "#lib/sys/reactor.ts";
@@ -28,15 +33,20 @@ export class Loopback implements Disposable {
     this.reactor = this.#undo.use(new Reactor(steadyClock));
   }
 
-  listen(context: TlsContext, peerCheck: PeerCheck = () => null): TestServer {
-    return this.#undo.use(new TestServer(this.reactor, context, peerCheck));
+  /** @param more further options of the tunnels accepted */
+  listen(
+    context: TlsContext,
+    peerCheck: PeerCheck = () => null,
+    more: Partial<TunnelOptions> = {},
+  ): TestServer {
+    return this.#undo.use(new TestServer(this.reactor, context, peerCheck, more));
   }
 
   dial(
     port: number,
     context: TlsContext,
     peerCheck: PeerCheck = () => null,
-    firstStreamId = 1,
+    more: Partial<TunnelOptions> = {},
   ): TestClient {
     const owner = new TestClient();
     this.#undo.defer(() => owner.tunnel.close(OVER));
@@ -49,7 +59,7 @@ export class Loopback implements Disposable {
       context,
       peerCheck,
       owner,
-      firstStreamId,
+      ...more,
     });
     return owner;
   }
@@ -130,12 +140,19 @@ export class TestServer implements TunnelOwner, FdHandler, Disposable {
   readonly #reactor: Reactor;
   readonly #context: TlsContext;
   readonly #peerCheck: PeerCheck;
+  readonly #more: Partial<TunnelOptions>;
   readonly #fd: number;
 
-  constructor(reactor: Reactor, context: TlsContext, peerCheck: PeerCheck) {
+  constructor(
+    reactor: Reactor,
+    context: TlsContext,
+    peerCheck: PeerCheck,
+    more: Partial<TunnelOptions>,
+  ) {
     this.#reactor = reactor;
     this.#context = context;
     this.#peerCheck = peerCheck;
+    this.#more = more;
     this.#fd = listenTcp({ ip: LOOPBACK, port: 0 });
     setOption(this.#fd, "noDelay", 1); // accepted sockets inherit it
     this.port = localAddr(this.#fd).port;
@@ -151,6 +168,7 @@ export class TestServer implements TunnelOwner, FdHandler, Disposable {
           context: this.#context,
           peerCheck: this.#peerCheck,
           owner: this,
+          ...this.#more,
         }),
       );
   }
@@ -261,7 +279,7 @@ export class TestStream extends HboneStream {
     if (this.isReading) this.tunnel?.consumed(this, length);
     else {
       this.held += length;
-      if (this.tunnel !== null) this.tunnel.backlog += length;
+      this.tunnel?.hold(length);
     }
   }
 
@@ -271,9 +289,8 @@ export class TestStream extends HboneStream {
     const { held, tunnel } = this;
     this.held = 0;
     if (tunnel === null) return;
-    tunnel.backlog -= held;
+    tunnel.release(held);
     tunnel.consumed(this, held);
-    tunnel.grantConnectionWindowIfDue();
   }
 
   onEnd(): void {
@@ -324,8 +341,8 @@ export async function rawClient(
   loop: Loopback,
   mesh: TestMesh,
   greeting: Uint8Array = settings(),
+  server: TestServer = loop.listen(mesh.serverContext),
 ): Promise<{ peer: H2Peer; server: TestServer }> {
-  const server = loop.listen(mesh.serverContext);
   const peer = await loop.turning(H2Peer.connect(server.port, mesh.client, greeting));
   await loop.until(() => peer.frames.length >= 3, "the exchange of SETTINGS");
   return { peer, server };

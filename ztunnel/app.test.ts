@@ -83,9 +83,11 @@ function inside(): void {
   test("a wrong environment ends at once and names every mistake", {
     timeout: 20_000,
   }, async () => {
-    await using proxy = new Proxy({ SECRET_TTL: "soon", IPV6_ENABLED: "maybe" });
+    const mistakes = { SECRET_TTL: "soon", IPV6_ENABLED: "maybe" };
+    await using proxy = new Proxy({ ...mistakes, PROXY_CONFIG: "concurrency: 1" });
     assert.deepEqual(await proxy.exited, [1, null]);
     assert.match(proxy.output, /SECRET_TTL.*IPV6_ENABLED|IPV6_ENABLED.*SECRET_TTL/s);
+    assert.doesNotMatch(proxy.output, /PROXY_CONFIG/, "YAML is read");
   });
 
   test("without a control plane: ports open, not ready, agent left alone", {
@@ -118,6 +120,25 @@ function inside(): void {
     agent.close();
     await accepting;
   });
+
+  for (const [what, code] of [
+    ["an exception", "throw new Error('a bug')"],
+    ["a promise nobody waits for", "Promise.reject(new Error('a bug'))"],
+  ] as const)
+    test(`${what} on the main thread ends the process, sleeping workers and all`, {
+      timeout: 20_000,
+    }, async () => {
+      const bug = `import { isMainThread } from "node:worker_threads";
+        if (isMainThread) process.on("SIGUSR2", () => { ${code} });`;
+      const url = `data:text/javascript,${encodeURIComponent(bug)}`;
+      await using proxy = new Proxy({ NODE_OPTIONS: `--import=${url}`, RUST_LOG: "info,xds=off" });
+      await proxy.started();
+      const began = performance.now();
+      proxy.child.kill("SIGUSR2");
+      assert.deepEqual(await proxy.exited, [1, null]);
+      assert.ok(performance.now() - began < 1_500, "it does not wait for a worker to wake up");
+      assert.match(proxy.output, /\terror\tapp\tztunnel crashed\t.*a bug/);
+    });
 
   for (const how of ["SIGINT", "quitquitquit"] as const)
     test(`${how} ends it in order`, { timeout: 20_000 }, async () => {

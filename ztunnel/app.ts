@@ -17,6 +17,8 @@ import { trimHeap } from "./trim-heap.ts";
 export interface AppOptions {
   readonly config: Config;
   readonly scopes: LogScopes;
+  /** Module of the data-plane workers. */
+  readonly worker: URL;
   readonly writeLines: (text: string | Uint8Array) => void;
   /** Aborts when the process is asked to end (SIGTERM, SIGINT): draining begins. */
   readonly stop: AbortSignal;
@@ -61,6 +63,7 @@ export async function runApp(options: AppOptions): Promise<void> {
     new ControlSide({
       config,
       scopes,
+      worker: options.worker,
       writeLines: options.writeLines,
       onAgentLive: (isLive) => agent.update({ isLive }),
       onPodsChanged: () => agent.update({ pending: control.pods.pending }),
@@ -153,7 +156,6 @@ function adminParts(options: AppOptions, control: ControlSide, shutdown: () => v
       now: Date.now,
     }),
     dnsCounters: control.dnsCounters,
-    onDemandDns: control.onDemandDns,
     xdsCounters: control.xdsCounters,
     shutdown,
   };

@@ -34,6 +34,8 @@ import { trimHeap } from "./trim-heap.ts";
 export interface ControlSideOptions {
   readonly config: Config;
   readonly scopes: LogScopes;
+  /** Module of the data-plane workers. */
+  readonly worker: URL;
   /** Finished access-log lines. */
   readonly writeLines: (text: string | Uint8Array) => void;
   /** The agent's snapshot has been taken in, or the agent is gone. */
@@ -120,6 +122,8 @@ export class ControlSide implements AsyncDisposable {
       this.dataPlane.broadcast({ type: "log-level", access });
     });
     this.dataPlane.ready().catch(onFatal);
+    // the end of a process waits for its threads, and a worker asleep in epoll_wait hears of no end
+    process.once("exit", () => void this.dataPlane[Symbol.asyncDispose]());
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -132,11 +136,15 @@ export class ControlSide implements AsyncDisposable {
   }
 
   #startWorkers(): DataPlane {
-    const { config, scopes, writeLines, onFatal } = this.#options;
+    const { config, scopes, worker, writeLines, onFatal } = this.#options;
     return new DataPlane(
       config.workerThreads,
       (index, onMessage, onEnd) =>
-        spawnWorker(config, scopes.level("access"), index, onMessage, onEnd),
+        spawnWorker(
+          { module: worker, config, accessLevel: scopes.level("access"), index },
+          onMessage,
+          onEnd,
+        ),
       {
         onNeedCertificate: (identity, worker) =>
           answerNeed(this.certificates.need(identity), worker),

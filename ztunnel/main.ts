@@ -1,10 +1,13 @@
-// The node proxy's process: the environment goes in, the exit code comes out. The program is loaded late,
-// so that it is loaded from the compile cache.
-import { restartIfStripped, restartWithCache } from "./lean-start.ts";
+// The node proxy's process when it is started from the sources: it goes on in the bundle made of them, or, where
+// none can be made, as it is.
+import { restartBundled } from "./lean-start.ts";
 
-restartWithCache(process.env);
+await restartBundled(process.env);
 const { run } = await import("./run.ts");
-await restartIfStripped(process.env, [new URL("./proxy/worker.ts", import.meta.url)]);
-process.exitCode = await run(process.env, process.exit);
+process.exitCode = await run(
+  process.env,
+  process.exit,
+  new URL("./proxy/worker.ts", import.meta.url),
+);
 // Anything still open (a client of the admin port) must not hold the process.
 process.exit();

@@ -1,31 +1,23 @@
-// Every metric series of the node proxy, under Istio's names and in Istio's label order; ours begin
-// with ambit_. Values come from the workers and counters when scraped; prom-client writes the text.
+// The metric series of the node proxy, under Istio's names and in Istio's label order; our own are in
+// metrics-own.ts. Values come from the workers and counters when scraped; prom-client writes the text.
 import { DURATION_BUCKETS, type DnsSeries } from "./dns/dns-counters.ts";
+import {
+  bare,
+  gauge,
+  histogram,
+  labelsOf,
+  mergeBy,
+  type Family,
+  type Labels,
+} from "./metric-family.ts";
+import { mergeCounts, own } from "./metrics-own.ts";
 import type { MetricsSnapshot, TrafficSeries } from "./proxy/messages.ts";
-import { DENIAL_LABELS, TRAFFIC_LABELS } from "./proxy/traffic-labels.ts";
-
-type Labels = Readonly<Record<string, string>>;
-
-export interface Sample {
-  readonly labels: Labels;
-  readonly value: number;
-  /** For the parts of a histogram. */
-  readonly metricName?: string;
-}
-
-export interface Family {
-  readonly name: string;
-  readonly help: string;
-  readonly type: "counter" | "gauge" | "histogram";
-  readonly samples: readonly Sample[];
-}
+import { SOURCE_LABELS, TRAFFIC_LABELS } from "./proxy/traffic-labels.ts";
 
 /** What one scrape sees. */
 export interface MetricsInput {
   readonly workers: readonly MetricsSnapshot[];
   readonly dns: Iterable<DnsSeries>;
-  /** Lookups of the proxy's own resolver by host name. */
-  readonly onDemandDns: Iterable<readonly [hostname: string, count: number]>;
   readonly xds: XdsCounters;
   readonly pods: {
     readonly active: number;
@@ -53,17 +45,8 @@ export class XdsCounters {
   }
 }
 
+const DNS_SECONDS = "istio_dns_upstream_request_duration_seconds";
 const FLAGS_AT = TRAFFIC_LABELS.indexOf("response_flags");
-const SOURCE_LABELS = [
-  "source_workload",
-  "source_canonical_service",
-  "source_canonical_revision",
-  "source_workload_namespace",
-  "source_principal",
-  "source_app",
-  "source_version",
-  "source_cluster",
-] as const;
 export function collect(input: MetricsInput): Family[] {
   return [
     ...traffic(input.workers),
@@ -133,15 +116,11 @@ function traffic(workers: readonly MetricsSnapshot[]): Family[] {
 
 /** One series per label set: a pod lives in one worker, but its peers' labels may come from several. */
 function mergeTraffic(workers: readonly MetricsSnapshot[]): TrafficSeries[] {
-  const [only, ...more] = workers;
-  if (only === undefined || more.length === 0) return [...(only?.traffic ?? [])];
-  const sums = new Map<string, TrafficSeries>();
-  for (const series of workers.flatMap((worker) => worker.traffic)) {
-    const key = series.labels.join("\0");
-    const sum = sums.get(key);
-    sums.set(key, sum === undefined ? series : addSeries(sum, series));
-  }
-  return [...sums.values()];
+  return mergeBy(
+    workers.flatMap((worker) => worker.traffic),
+    ({ labels }) => labels.join("\0"),
+    addSeries,
+  );
 }
 
 function addSeries(a: TrafficSeries, b: TrafficSeries): TrafficSeries {
@@ -195,11 +174,12 @@ function dns(input: MetricsInput): Family[] {
       name: "istio_on_demand_dns_total",
       help: "Total number of requests that used on-demand DNS",
       type: "counter",
-      // The data plane asks by host name; it does not say for which connection.
-      samples: [...input.onDemandDns].map(([hostname, value]) => ({
-        labels: { ...labelsOf(SOURCE_LABELS, []), hostname },
-        value,
-      })),
+      samples: mergeCounts(input.workers.flatMap((worker) => worker.onDemandDns)).map(
+        ({ labels, count }) => ({
+          labels: labelsOf([...SOURCE_LABELS, "hostname"], labels),
+          value: count,
+        }),
+      ),
     },
     counter("istio_dns_requests_total", "Total number of DNS requests", (s) => s.requests),
     counter(
@@ -213,34 +193,16 @@ function dns(input: MetricsInput): Family[] {
       (s) => s.upstreamFailures,
     ),
     {
-      name: "istio_dns_upstream_request_duration_seconds",
+      name: DNS_SECONDS,
       help: "Total time in seconds Istio takes to get DNS response from upstream",
       type: "histogram",
       samples: all
         .filter(({ series }) => series.upstreamRequests > 0)
-        .flatMap(({ series, labels }) => histogram(series, labels)),
+        .flatMap(({ series: { durations, durationSum }, labels }) =>
+          histogram(DNS_SECONDS, DURATION_BUCKETS, durations, durationSum, labels),
+        ),
     },
   ];
-}
-
-function histogram(series: DnsSeries, labels: Labels): Sample[] {
-  const name = "istio_dns_upstream_request_duration_seconds";
-  let below = 0;
-  const bounds = [...DURATION_BUCKETS.map(bound), "+Inf"];
-  const buckets = bounds.map((le, i): Sample => {
-    below += series.durations[i] ?? 0;
-    return { metricName: `${name}_bucket`, labels: { ...labels, le }, value: below };
-  });
-  return [
-    ...buckets,
-    { metricName: `${name}_sum`, labels, value: series.durationSum },
-    { metricName: `${name}_count`, labels, value: below },
-  ];
-}
-
-/** OpenMetrics wants whole bounds as `1.0`. */
-function bound(seconds: number): string {
-  return Number.isInteger(seconds) ? `${seconds}.0` : String(seconds);
 }
 
 function xds(counters: XdsCounters): Family[] {
@@ -307,52 +269,6 @@ function pods(input: MetricsInput["pods"]): Family[] {
       input.stopped,
     ),
   ];
-}
-
-function own(workers: readonly MetricsSnapshot[]): Family[] {
-  const denials = new Map<string, { readonly labels: readonly string[]; count: number }>();
-  for (const { labels, count } of workers.flatMap((worker) => worker.denials)) {
-    const key = labels.join("\0");
-    const sum = denials.get(key);
-    if (sum === undefined) denials.set(key, { labels, count });
-    else sum.count += count;
-  }
-  const total = (of: (worker: MetricsSnapshot) => number): number =>
-    workers.reduce((sum, worker) => sum + of(worker), 0);
-  return [
-    {
-      name: "ambit_policy_denials_total",
-      help: "Connections refused or closed by authorization policy",
-      type: "counter",
-      samples: [...denials.values()].map(({ labels, count }) => ({
-        labels: labelsOf(DENIAL_LABELS, labels),
-        value: count,
-      })),
-    },
-    gauge("ambit_tunnel_active", "HBONE connections that are open", [
-      bare(total((worker) => worker.tunnelsActive)),
-    ]),
-    {
-      name: "ambit_event_lost_total",
-      help: "Events overwritten before anybody read them",
-      type: "counter",
-      samples: [bare(total((worker) => worker.eventsLost))],
-    },
-  ];
-}
-
-function gauge(name: string, help: string, samples: readonly Sample[]): Family {
-  return { name, help, type: "gauge", samples };
-}
-
-function bare(value: number): Sample {
-  return { labels: {}, value };
-}
-
-function labelsOf(names: readonly string[], values: readonly string[]): Labels {
-  const labels: Record<string, string> = {};
-  for (const [i, name] of names.entries()) labels[name] = values[i] ?? "unknown";
-  return labels;
 }
 
 function add(counts: Map<string, number>, key: string, by: number): void {

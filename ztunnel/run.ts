@@ -10,10 +10,11 @@ import { MESH_FILE, readConfig, type Config } from "./config.ts";
 import { ZtunnelError } from "./errors.ts";
 
 /**
- * @param exit  ends the process at once: the second SIGINT
+ * @param exit    ends the process at once: the second SIGINT
+ * @param worker  module of the data-plane workers
  * @returns the exit code
  */
-export async function run(env: Env, exit: (code: number) => void): Promise<number> {
+export async function run(env: Env, exit: (code: number) => void, worker: URL): Promise<number> {
   using sink = new LogSink({ fd: 1 });
   const config = await readEnvironment(env, sink);
   if (config === null) return 1;
@@ -29,8 +30,14 @@ export async function run(env: Env, exit: (code: number) => void): Promise<numbe
       exit(130);
     });
   });
+  // Node ends the process then; what is not written before is lost
+  process.once("uncaughtExceptionMonitor", (error) => {
+    log.error({ error }, "ztunnel crashed");
+    sink.flush();
+  });
   try {
-    await runApp({ config, scopes, writeLines: (text) => sink.write(text), stop: stop.signal });
+    const writeLines = (text: string | Uint8Array): void => sink.write(text);
+    await runApp({ config, scopes, worker, writeLines, stop: stop.signal });
     return 0;
   } catch (error) {
     log.error({ error }, "ztunnel failed");
@@ -43,7 +50,7 @@ async function readEnvironment(env: Env, sink: LogSink): Promise<Config | null> 
   const meshFile = existsSync(MESH_FILE) ? readFileSync(MESH_FILE, "utf8") : null;
   // Loaded on need: most proxies are configured by plain variables.
   const isYamlGiven = meshFile !== null || (env["PROXY_CONFIG"] ?? "") !== "";
-  const yaml = isYamlGiven ? await import("yaml") : null;
+  const yaml = isYamlGiven ? (await import("yaml")).default : null;
   try {
     return readConfig(env, {
       cores: availableParallelism(),

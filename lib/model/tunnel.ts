@@ -7,7 +7,6 @@ export type Reason =
   | "policy_changed"
   | "mtls_required"
   | "tls"
-  | "cert_revoked"
   | "identity"
   | "hbone_blocked"
   | "no_healthy_upstream"
@@ -25,6 +24,7 @@ export type Reason =
   | "h2"
   | "drained"
   | "backend_reset"
+  /** The client took its connection back; no fault of the mesh, so the event is a `close`. */
   | "client_reset";
 
 export interface PeerView {

@@ -25,7 +25,7 @@ export function encodeSockaddr(addr: SocketAddr, family: number = familyOf(addr.
   b.writeUInt16BE(addr.port, 2);
   if (family === AF_INET) {
     writeIpv4(addr.ip, b, 4);
-    b.fill(0, 8, 16);
+    for (let i = 8; i < 16; i++) b[i] = 0;
     return 16;
   }
   b.fill(0, 4, 28);
@@ -54,8 +54,19 @@ export function decodeSockaddr(): SocketAddr {
   return { ip: isMapped ? ipv4At(b, 20) : ipFromBytes(b.subarray(8, 24)), port };
 }
 
+/** Addresses seen of late: the same peers come again and again, and one string for each compares fastest. */
+const seen = new Map<number, Ip>();
+const MAX_SEEN = 4_096;
+
 function ipv4At(b: Buffer, o: number): Ip {
-  return `${b[o]}.${b[o + 1]}.${b[o + 2]}.${b[o + 3]}` as Ip;
+  const key = b.readInt32LE(o);
+  let ip = seen.get(key);
+  if (ip === undefined) {
+    if (seen.size >= MAX_SEEN) seen.clear();
+    ip = `${b[o]}.${b[o + 1]}.${b[o + 2]}.${b[o + 3]}` as Ip;
+    seen.set(key, ip);
+  }
+  return ip;
 }
 
 function writeIpv4(ip: Ip, b: Buffer, offset: number): void {

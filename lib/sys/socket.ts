@@ -138,6 +138,11 @@ export function connectFd(fd: number, addr: SocketAddr): number {
   return errno === EINPROGRESS || errno === EINTR ? 0 : errno;
 }
 
+/** How a connect stands: 0 when it has succeeded, EAGAIN while it is under way, else the errno that ended it. */
+export function connectState(fd: number): number {
+  return raw.write(fd, scratchAddress, 0) < 0 ? lastErrno() : 0;
+}
+
 /** Binds to a source address. Returns 0 or the errno. */
 export function bindFd(fd: number, addr: SocketAddr): number {
   const length = encodeSockaddr(addr);

@@ -31,6 +31,7 @@ const config = JSON.parse(readFileSync(process.argv[2] ?? "", "utf8")) as BareCo
 raiseOpenFiles();
 const wakeFd = createEventFd();
 const workerData: WorkerConfig = {
+  seed: [1, 2, 3, 4],
   index: 0,
   wakeFd,
   nodeName: config.node,

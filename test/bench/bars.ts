@@ -12,7 +12,7 @@ const BARS: readonly (readonly [figure: RegExp, bar: Bar])[] = [
   [/^HTTP 1 KiB, (8|64) connections$/, { kind: "ratio", atLeast: 0.85 }],
   [/^HTTP 1 KiB, (8|64) connections: CPU/, { kind: "ratio", atMost: 1.25 }],
   [/^(HTTP 1 KiB, 1 connection|echo of .*): p50$/, { kind: "ratio", atMost: 1.15 }],
-  [/^new connections$/, { kind: "ratio", atLeast: 1 }],
+  [/^new connections, (8|64) in flight$/, { kind: "ratio", atLeast: 1 }],
   [/^idle ztunnel: private memory$/, { kind: "absolute", atMost: 30 }],
   [/^(4000|10000) idle connections: private memory each/, { kind: "absolute", atMost: 2.5 }],
   [/^10000 workloads: private memory more$/, { kind: "absolute", atMost: 40 }],

@@ -2,11 +2,11 @@
 import { availableParallelism, cpus, release } from "node:os";
 import { barOf, judge, type Judgement } from "./bars.ts";
 import type { Results, Row } from "./results.ts";
-import { YARDSTICK } from "./yardstick.ts";
+import { CAPTURED, YARDSTICK } from "./yardstick.ts";
 
 const OURS = "hbone";
 /** Columns, where a run has them; paths of single figures follow in lines of their own. */
-const COLUMNS = ["direct", "plain in", "plain out", OURS, YARDSTICK];
+const COLUMNS = ["direct", "plain in", "plain out", OURS, YARDSTICK, CAPTURED];
 
 export interface Judged extends Judgement {
   readonly figure: string;
@@ -28,7 +28,8 @@ export function table(results: Results): string {
   const columns = COLUMNS.filter((c) => rows.some((r) => r.path === c));
   const byFigure = Map.groupBy(rows, (r) => r.figure);
   const head = ["figure", "unit", ...columns, `${OURS} ÷ direct`];
-  if (columns.includes(YARDSTICK)) head.push(`${OURS} ÷ ${YARDSTICK}`);
+  const peers = [YARDSTICK, CAPTURED].filter((c) => columns.includes(c));
+  head.push(...peers.map((peer) => `${OURS} ÷ ${peer}`));
   const compared: string[][] = [];
   const single: string[][] = [];
   for (const [figure, of] of byFigure) {
@@ -39,7 +40,7 @@ export function table(results: Results): string {
     if (others.length === of.length) continue;
     const cells = columns.map((c) => number(at(c)?.median));
     const ratios = [ratio(at(OURS), at("direct"))];
-    if (columns.includes(YARDSTICK)) ratios.push(ratio(at(OURS), at(YARDSTICK)));
+    ratios.push(...peers.map((peer) => ratio(at(OURS), at(peer))));
     compared.push([figure, of[0]?.unit ?? "", ...cells, ...ratios]);
   }
   const parts = [];

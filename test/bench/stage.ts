@@ -12,7 +12,6 @@ const SETTLE_MS = 15_000;
 
 /** A pod's kernel must be able to open and close connections faster than their TIME_WAIT passes. */
 const SYSCTLS: Readonly<Record<string, string>> = {
-  "net/ipv4/ip_local_port_range": "1024 65535",
   "net/ipv4/tcp_tw_reuse": "1",
   "net/netfilter/nf_conntrack_tcp_timeout_time_wait": "1",
 };
@@ -103,7 +102,7 @@ export class Stage implements AsyncDisposable {
       path("plain out", this.meshClient, this.plainServer, [client]),
       path("hbone", this.meshClient, this.meshServer, [client, server]),
     ];
-    return this.#yardstick === null ? paths : [...paths, this.#yardstick.path];
+    return this.#yardstick === null ? paths : [...paths, ...this.#yardstick.paths];
   }
 
   get yardstick(): Yardstick | null {

@@ -13,6 +13,8 @@ import type { Path } from "./stage.ts";
 
 /** Its path's name in the table. */
 export const YARDSTICK = "yardstick";
+/** The same pair, its client captured as a pod in the mesh is: redirected on its way to the server's address. */
+export const CAPTURED = "captured";
 const TUNNEL_PORT = 20_008;
 /** The mark of a ztunnel's own packets, Istio's PACKET_MARK. */
 const PACKET_MARK = 1337;
@@ -30,6 +32,14 @@ const EXEMPT = `table inet bench-exempt {
 `;
 const ENTRY = { host: "127.0.0.1", port: 20_001 };
 const START_MS = 5_000;
+
+const capture = (serverIp: string, port: number): string => `table ip bench-capture {
+  chain output {
+    type nat hook output priority -110;
+    ip daddr ${serverIp} tcp dport ${port} meta mark != ${PACKET_MARK} redirect to :${ENTRY.port}
+  }
+}
+`;
 
 export class Yardstick implements AsyncDisposable {
   readonly #client: LabPod;
@@ -59,6 +69,7 @@ export class Yardstick implements AsyncDisposable {
     writeFileSync(join(dir, "c.pem"), pair.certChainPem);
     writeFileSync(join(dir, "k.pem"), pair.privateKeyPem);
     const yardstick = new Yardstick(client, server, port, dir);
+    await client.netns.run(["nft", "-f", "-"], { input: capture(server.ip, port) });
     await yardstick.restart();
     return yardstick;
   }
@@ -69,17 +80,18 @@ export class Yardstick implements AsyncDisposable {
     await pod.netns.run(["nft", "-f", "-"], { input: stdout + EXEMPT });
   }
 
-  get path(): Path {
-    return {
-      name: YARDSTICK,
+  get paths(): Path[] {
+    const path = (name: string, target: Path["target"]): Path => ({
+      name,
       from: this.#client,
       to: this.#server,
-      target: ENTRY,
+      target,
       carriers: [
         { side: "client", pid: () => this.#out?.pid ?? 0 },
         { side: "server", pid: () => this.#in?.pid ?? 0 },
       ],
-    };
+    });
+    return [path(YARDSTICK, ENTRY), path(CAPTURED, { host: this.#server.ip, port: this.#port })];
   }
 
   /** A new pair that has carried nothing yet. */

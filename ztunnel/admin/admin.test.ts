@@ -12,7 +12,7 @@ import { readConfig } from "../config.ts";
 import { DnsCounters, observeUpstream } from "../dns/dns-counters.ts";
 import { XdsCounters } from "../metrics.ts";
 import type { MetricsSnapshot } from "../proxy/messages.ts";
-import { TRAFFIC_LABELS } from "../proxy/traffic-labels.ts";
+import { SOURCE_LABELS, TRAFFIC_LABELS } from "../proxy/traffic-labels.ts";
 import type { Snapshots } from "../state/data-plane.ts";
 import type { SnapshotKind } from "../state/worker-link.ts";
 import { EventHub } from "./event-hub.ts";
@@ -34,6 +34,8 @@ function metrics(flags: string, part: object): MetricsSnapshot {
     traffic: [{ labels, ...none, ...part }],
     socketsOpen: { source: 1, destination: 2 },
     denials: [{ labels: ["viewer", "shop", "policy_no_allow_match", "id", "cart"], count: 2 }],
+    onDemandDns: [{ labels: [...SOURCE_LABELS, "db.example"], count: 1 }],
+    handshakes: [{ role: "client", outcome: "ok", counts: [0, 3, 1], sumSeconds: 0.25 }],
     tunnelsActive: 3,
     eventsLost: 1,
   };
@@ -120,7 +122,6 @@ async function world(routesOf: (parts: AdminParts) => Routes = adminRoutes): Pro
     events: new EventHub({ dataPlane, pause: nextTurn, now: Date.now }),
     scopes,
     dnsCounters: dns,
-    onDemandDns: { requests: new Map([["db.example", 2]]) } as unknown as AdminParts["onDemandDns"],
     xdsCounters: xds,
     shutdown: () => shutdowns++,
   };
@@ -306,6 +307,12 @@ test("metrics: Istio's names and label order, workers summed, flags apart, valid
     'istio_build{component="ztunnel",tag="unknown"} 1',
     'ambit_policy_denials_total{policy="viewer",namespace="shop",reason="policy_no_allow_match",source_principal="id",destination_workload="cart"} 4',
     "ambit_tunnel_active 6",
+    `istio_on_demand_dns_total{${SOURCE_LABELS.map((name) => `${name}="${name}"`).join(",")},hostname="db.example"} 2`,
+    'ambit_tunnel_handshake_seconds_bucket{role="client",outcome="ok",le="0.0025"} 6',
+    'ambit_tunnel_handshake_seconds_bucket{role="client",outcome="ok",le="1.0"} 8',
+    'ambit_tunnel_handshake_seconds_bucket{role="client",outcome="ok",le="+Inf"} 8',
+    'ambit_tunnel_handshake_seconds_sum{role="client",outcome="ok"} 0.5',
+    'ambit_tunnel_handshake_seconds_count{role="client",outcome="ok"} 8',
     "# TYPE istio_tcp_connections_opened counter",
   ])
     assert.ok(text.includes(`${want}\n`), `missing: ${want}`);

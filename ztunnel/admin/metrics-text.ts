@@ -1,11 +1,14 @@
 // Metric families as OpenMetrics text, written by prom-client. Loaded at the first scrape: a proxy that
 // nobody scrapes does not carry the library.
 import type { Metric, OpenMetricsContentType } from "prom-client";
-import type { Family } from "../metrics.ts";
+import type { Family } from "../metric-family.ts";
 
 /** @returns the text, `# EOF` included */
 export async function metricsText(families: readonly Family[]): Promise<string> {
-  const { Registry } = await import("prom-client");
+  // a CommonJS package: its names are guesses of Node's, and in a bundle there are none besides `default`
+  const {
+    default: { Registry },
+  } = await import("prom-client");
   const registry = new Registry<OpenMetricsContentType>();
   registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE);
   for (const { name: sampleName, help, type, samples } of families) {

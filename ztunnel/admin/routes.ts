@@ -8,7 +8,6 @@ import type { Readiness } from "#lib/obs/readiness.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
 import type { Config } from "../config.ts";
 import type { DnsCounters } from "../dns/dns-counters.ts";
-import type { OnDemandDns } from "../dns/on-demand.ts";
 import type { CertificateManager } from "../identity/certificate-manager.ts";
 import type { Pods } from "../inpod/pods.ts";
 import { collect, type XdsCounters } from "../metrics.ts";
@@ -30,7 +29,6 @@ export interface AdminParts {
   readonly events: EventHub;
   readonly scopes: LogScopes;
   readonly dnsCounters: DnsCounters;
-  readonly onDemandDns: OnDemandDns;
   readonly xdsCounters: XdsCounters;
   readonly shutdown: () => void;
 }
@@ -146,7 +144,6 @@ async function scrape(parts: AdminParts, { headers }: HttpRequest): Promise<Http
     collect({
       workers: answers.flatMap(({ snapshot }) => snapshot.metrics ?? []),
       dns: parts.dnsCounters.all(),
-      onDemandDns: parts.onDemandDns.requests.entries(),
       xds: parts.xdsCounters,
       pods,
       build: { tag: config.istioVersion },

@@ -37,7 +37,6 @@ for (const c of [
       [await dns.lookup("db.example", "ipv4"), await dns.lookup("db.example", "ipv6")],
       c.want,
     );
-    assert.deepEqual([...dns.requests.entries()], [["db.example", 2]]);
   });
 
 test("callers at once share a lookup, and the answer is kept", async () => {

@@ -30,8 +30,6 @@ export class OnDemandDns {
   readonly #resolver: Pick<Resolver, "resolve4" | "resolve6">;
   readonly #known = new LRUCache<string, Addresses>({ max: MAX_NAMES });
   readonly #asking = new Map<string, Promise<Addresses>>();
-  /** Lookups by host name, for `istio_on_demand_dns_total`. Bounded like the answers. */
-  readonly requests = new LRUCache<string, number>({ max: MAX_NAMES });
 
   constructor(options: OnDemandOptions) {
     this.#options = options;
@@ -40,7 +38,6 @@ export class OnDemandDns {
 
   /** A random address of the preferred family, else of the other; null when there is none. Never rejects. */
   async lookup(hostname: string, prefer: "ipv4" | "ipv6"): Promise<Ip | null> {
-    this.requests.set(hostname, (this.requests.get(hostname) ?? 0) + 1);
     const found = this.#known.get(hostname) ?? (await this.#ask(hostname));
     const [first, second] = prefer === "ipv4" ? [found.ipv4, found.ipv6] : [found.ipv6, found.ipv4];
     const from = first.length > 0 ? first : second;

@@ -2,7 +2,7 @@
 // in batches. One line per finished connection; at debug also one when it opens.
 import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
 import type { Workload } from "#lib/model/workload.ts";
-import type { Connection, Failure } from "./connection.ts";
+import { type Connection, type Failure, isFault } from "./connection.ts";
 import { LineBuffer } from "./line-buffer.ts";
 
 type Field = readonly [key: string, value: string | number | null, isBare?: boolean];
@@ -52,17 +52,19 @@ export class AccessLog {
   closed(c: Connection, failure: Failure | null, nowMs: number): void {
     if (this.level === "off") return;
     const out = this.#out;
-    this.#connection(c, nowMs, failure === null ? "info" : "error", "connection complete");
+    this.#connection(c, nowMs, isFault(failure) ? "error" : "info", "connection complete");
     const duration = Math.max(0, Math.round(nowMs - c.openedAtMs));
-    out.ascii(
-      this.#isJson
-        ? `,"bytes_sent":${c.bytesSent},"bytes_recv":${c.bytesReceived},"duration":"${duration}ms"`
-        : ` bytes_sent=${c.bytesSent} bytes_recv=${c.bytesReceived} duration="${duration}ms"`,
-    );
+    out.ascii(this.#isJson ? ',"bytes_sent":' : " bytes_sent=");
+    out.decimal(c.bytesSent);
+    out.ascii(this.#isJson ? ',"bytes_recv":' : " bytes_recv=");
+    out.decimal(c.bytesReceived);
+    out.ascii(this.#isJson ? ',"duration":"' : ' duration="');
+    out.decimal(duration);
+    out.ascii('ms"');
     if (failure !== null)
       out.text(
         this.#fields([
-          ["error", failure.detail],
+          ["error", isFault(failure) ? failure.detail : null],
           ["reason", failure.reason],
           ["policy", failure.policy ?? null],
         ]),
@@ -103,11 +105,11 @@ export class AccessLog {
     const quote = this.#isJson ? '"' : "";
     this.#head(nowMs, level, message);
     out.ascii(this.#isJson ? '"src.addr":"' : "src.addr=");
-    out.ascii(formatSocketAddr(init.source));
+    out.address(init.source);
     out.ascii(quote);
     out.raw(parts.source);
     out.ascii(this.#isJson ? ',"dst.addr":"' : " dst.addr=");
-    out.ascii(formatSocketAddr(init.destination));
+    out.address(init.destination);
     out.ascii(quote);
     if (init.protocol === "HBONE") {
       out.ascii(this.#isJson ? ',"dst.hbone_addr":"' : " dst.hbone_addr=");
@@ -118,12 +120,17 @@ export class AccessLog {
   }
 
   #head(nowMs: number, level: string, message: string): void {
-    const time = timestamp(nowMs);
-    this.#out.ascii(
-      this.#isJson
-        ? `{"level":"${level}","time":"${time}","scope":"access","message":"${message}",`
-        : `${time}\t${level}\taccess\t${message}\t`,
-    );
+    const out = this.#out;
+    out.ascii(this.#isJson ? '{"level":"' : timestamp(nowMs));
+    if (!this.#isJson) out.ascii("\t");
+    out.ascii(level);
+    out.ascii(this.#isJson ? '","time":"' : "\taccess\t");
+    if (this.#isJson) {
+      out.ascii(timestamp(nowMs));
+      out.ascii('","scope":"access","message":"');
+    }
+    out.ascii(message);
+    out.ascii(this.#isJson ? '",' : "\t");
   }
 
   #end(): void {

@@ -1,18 +1,31 @@
 // A socket from the proxy to the application of its pod, keeping the client's source address.
 import { isIpv6, type Ip, type SocketAddr } from "#lib/net/ip.ts";
-import { SysError } from "#lib/sys/errors.ts";
+import { EAGAIN, SysError } from "#lib/sys/errors.ts";
 import { closeFd } from "#lib/sys/netns.ts";
-import { bindFd, connectFd, setTransparent, tcpSocket, trySetOption } from "#lib/sys/socket.ts";
+import {
+  bindFd,
+  connectFd,
+  connectState,
+  setTransparent,
+  tcpSocket,
+  trySetOption,
+} from "#lib/sys/socket.ts";
 import type { Pod } from "./pod.ts";
 
-/** The descriptor of a connect under way, or the errno that stopped it. */
+/** The descriptor of a connect, mostly over at once since it leads into the same pod, or the errno that stopped it. */
 export type AppSocket =
-  | { readonly kind: "connecting"; readonly fd: number }
+  | { readonly kind: "connecting" | "connected"; readonly fd: number }
   | { readonly kind: "failed"; readonly errno: number };
 
-/** Linux's own choice (ip_local_port_range): applications seldom listen here. */
-const FIRST_PORT = 32_768;
-const PORTS = 28_232;
+/**
+ * Not the range from which clients' kernels choose (32768–60999): a client's own connection to the same port with the
+ * same source port would be one with ours to connection tracking, and miss the redirection. [first, count]
+ */
+const PORT_RANGES = [
+  [10_240, 22_528],
+  [61_000, 4_536],
+] as const;
+const PORTS = PORT_RANGES[0][1] + PORT_RANGES[1][1];
 /** Source ports tried: more are only taken when this client has used nearly all of them within a minute. */
 const MAX_TRIES = 16;
 const EADDRINUSE = 98;
@@ -42,10 +55,15 @@ function connectAs(pod: Pod, target: SocketAddr, client: Ip): AppSocket {
     // one after the other, so that each rests as long as can be; elsewhere when one is taken
     const isElsewhere = lastPort < 0 || n > 0;
     lastPort = isElsewhere ? Math.floor(pod.context.random() * PORTS) : (lastPort + 1) % PORTS;
-    got = connectFrom(pod, target, { ip: client, port: FIRST_PORT + lastPort });
-    if (got.kind === "connecting" || got.errno !== EADDRNOTAVAIL) return got;
+    got = connectFrom(pod, target, { ip: client, port: portAt(lastPort) });
+    if (got.kind !== "failed" || got.errno !== EADDRNOTAVAIL) return got;
   }
   return got;
+}
+
+function portAt(index: number): number {
+  const [[first, count], [second]] = PORT_RANGES;
+  return index < count ? first + index : second + index - count;
 }
 
 /** EADDRNOTAVAIL: another connection of this source to this target has the port, or an application listens on it. */
@@ -67,7 +85,9 @@ function connectFrom(pod: Pod, target: SocketAddr, source: SocketAddr | null): A
     if (bindFd(fd, source) === EADDRINUSE) errno = EADDRNOTAVAIL;
   }
   if (errno === 0) errno = connectFd(fd, target);
-  if (errno === 0) return { kind: "connecting", fd };
+  if (errno === 0) errno = connectState(fd);
+  if (errno === 0) return { kind: "connected", fd };
+  if (errno === EAGAIN) return { kind: "connecting", fd };
   closeFd(fd);
   return { kind: "failed", errno };
 }

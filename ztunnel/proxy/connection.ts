@@ -15,8 +15,7 @@ export type ResponseFlag =
   | "NETWORK_POLICY"
   | "TLS_FAILURE"
   | "H2_HANDSHAKE_FAILURE"
-  | "IDENTITY_ERROR"
-  | "CERT_REVOKED";
+  | "IDENTITY_ERROR";
 
 /** Why a connection ended other than by both sides finishing. */
 export interface Failure {
@@ -26,6 +25,11 @@ export interface Failure {
   readonly detail: string;
   /** `namespace/name` of the policy that denied. */
   readonly policy?: string;
+}
+
+/** A client that resets its connection is told of, but it is weather: no error, and no connection has failed. */
+export function isFault(failure: Failure | null): failure is Failure {
+  return failure !== null && failure.reason !== "client_reset";
 }
 
 /** Bytes moved so far, from the view of the local workload. Kept by the mover, read when asked. */

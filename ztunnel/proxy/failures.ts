@@ -6,6 +6,12 @@ import { errnoName } from "#lib/sys/errors.ts";
 import type { Failure } from "./connection.ts";
 import type { SpliceEnd } from "./splice.ts";
 
+export const CLIENT_RESET: Failure = Object.freeze({
+  flag: "-",
+  reason: "client_reset",
+  detail: "the client reset its connection",
+});
+
 /** A stream that was reset, or lost with its tunnel. */
 export function failureOfEnd(end: Extract<SpliceEnd, { kind: "reset" }>): Failure {
   return end.error === null
@@ -34,6 +40,8 @@ export function failureOfTunnel(error: HboneError): Failure {
       return { flag: "CONNECT", reason: "identity", detail };
     case "HTTP2":
       return { flag: "H2_HANDSHAKE_FAILURE", reason: "h2", detail };
+    case "NO_ANSWER":
+      return { flag: "CONNECT", reason: "connect_timeout", detail };
     case "PING_TIMEOUT":
     case "PEER_CLOSED":
     case "REFUSED":
@@ -43,6 +51,12 @@ export function failureOfTunnel(error: HboneError): Failure {
     default:
       return error.code satisfies never;
   }
+}
+
+/** A peer whose tunnel stands, but who did not answer. @param where whom we asked, and through what */
+export function failureOfSilence(error: HboneError, where: string): Failure {
+  const failure = failureOfTunnel(error);
+  return { ...failure, detail: `${where}: ${failure.detail}` };
 }
 
 /** A failed connect of a plain socket; -1: no answer in time. */

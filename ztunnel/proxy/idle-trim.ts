@@ -2,7 +2,6 @@
 // otherwise stay until the next burst. Collecting stops the thread for some 30 ms, so it waits for silence.
 import type { Reactor } from "#lib/sys/reactor.ts";
 import * as raw from "#lib/sys/raw.ts";
-import { getHeapStatistics } from "node:v8";
 import { trimHeap } from "../trim-heap.ts";
 
 const LOOK_MS = 2_000;
@@ -24,11 +23,11 @@ export class IdleTrim {
   #look(): void {
     const turns = this.#reactor.turns - this.#turnsSeen;
     this.#turnsSeen = this.#reactor.turns;
-    const { total_heap_size: heap } = getHeapStatistics();
-    if (turns < QUIET_TURNS && heap - this.#heapAfterTrim > WORTH_BYTES) {
+    const { heapTotal } = process.memoryUsage();
+    if (turns < QUIET_TURNS && heapTotal - this.#heapAfterTrim > WORTH_BYTES) {
       trimHeap();
       raw.mallocTrim(0); // OpenSSL's share
-      this.#heapAfterTrim = getHeapStatistics().total_heap_size;
+      this.#heapAfterTrim = process.memoryUsage().heapTotal;
     }
     this.#reactor.after(LOOK_MS, () => this.#look());
   }

@@ -18,11 +18,18 @@ import { closeFd } from "#lib/sys/netns.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, type Timer } from "#lib/sys/reactor.ts";
 import { localAddr, resetOnClose, socketError } from "#lib/sys/socket.ts";
 import { SysError } from "#lib/sys/errors.ts";
+import { ERROR } from "#lib/wire/http2.ts";
 import { parseBaggage, parseForwardedHost } from "#lib/wire/connect-headers.ts";
 import { connectToApp } from "./app-socket.ts";
 import { acceptHeaders } from "./baggage.ts";
 import { type Connection, type Failure } from "./connection.ts";
-import { failureOfConnect, failureOfEnd, failureOfTunnel, failureOfVerdict } from "./failures.ts";
+import {
+  CLIENT_RESET,
+  failureOfConnect,
+  failureOfEnd,
+  failureOfTunnel,
+  failureOfVerdict,
+} from "./failures.ts";
 import type { Listener, Live, Pod } from "./pod.ts";
 import { Splice, type SpliceEnd } from "./splice.ts";
 import type { EndLabels } from "./traffic-labels.ts";
@@ -63,6 +70,8 @@ export function onInboundHbone(pod: Pod, fd: number, peer: SocketAddr, listener:
         context: contexts.server,
         owner: server,
         peerCheck: (sans) => checkTrustDomain(sans, workload.trustDomain),
+        peer: { book: pod.context.peers, ip: peer.ip },
+        onHandshake: telemetry.onHandshake,
       });
       telemetry.socketsOpen.destination++;
       pod.inboundTunnels.add(tunnel);
@@ -216,8 +225,9 @@ class InboundStream extends Splice implements Live {
     const client = this.#owner.keepsSource ? this.#owner.peer.ip : null;
     const socket = connectToApp(this.#owner.pod, connectTo, client);
     if (socket.kind === "failed") return this.#connectFailed(socket.errno);
+    this.watch(socket.fd, socket.kind === "connecting");
+    if (socket.kind === "connected") return this.#connected();
     this.#connectTimer = this.reactor.after(CONNECT_TIMEOUT_MS, () => this.#connectFailed(-1));
-    this.attach(socket.fd);
   }
 
   override onReady(events: number): void {
@@ -228,11 +238,8 @@ class InboundStream extends Splice implements Live {
     if (errno !== 0) return this.#connectFailed(errno);
     this.#connectTimer.cancel();
     this.#connectTimer = null;
-    if (this.#permit === null) return this.end(NO_PERMIT);
-    const { config } = this.#owner.pod.context;
-    this.tunnel?.respond(this, 200, acceptHeaders(this.#local, config.responseBaggage));
+    this.#connected();
     super.onReady(events);
-    this.flushEarlyData();
   }
 
   onResponse(): void {
@@ -245,7 +252,10 @@ class InboundStream extends Splice implements Live {
    * at everybody's expense.
    */
   override onReset(code: number, error: HboneError | null): void {
-    if (!this.isEstablished && this.fd >= 0) resetOnClose(this.fd);
+    if (!this.isEstablished || this.answeredInTurn === this.reactor.turns) {
+      if (this.fd >= 0) resetOnClose(this.fd);
+      if (error === null && code === ERROR.CANCEL) this.#failure ??= CLIENT_RESET;
+    }
     super.onReset(code, error);
   }
 
@@ -277,6 +287,13 @@ class InboundStream extends Splice implements Live {
 
   protected countToApp(length: number): void {
     this.bytesReceived += length;
+  }
+
+  #connected(): void {
+    if (this.#permit === null) return this.end(NO_PERMIT);
+    const { config } = this.#owner.pod.context;
+    this.tunnel?.respond(this, 200, acceptHeaders(this.#local, config.responseBaggage));
+    this.flushEarlyData();
   }
 
   #ask(): Verdict {

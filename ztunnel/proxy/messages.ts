@@ -56,10 +56,28 @@ export interface TrafficSeries {
   readonly sent: number;
 }
 
+/** TLS handshakes of one kind, since the worker started. */
+export interface HandshakeSeries {
+  readonly role: "client" | "server";
+  readonly outcome: "ok" | "tls" | "identity" | "timeout" | "closed";
+  /** By bucket of `HANDSHAKE_BUCKETS`, not cumulated; the last entry is beyond all bounds. */
+  readonly counts: number[];
+  readonly sumSeconds: number;
+}
+
+/** Events counted under labels that only this series has. */
+export interface LabelledCount {
+  readonly labels: readonly string[];
+  readonly count: number;
+}
+
 export interface MetricsSnapshot {
   readonly traffic: readonly TrafficSeries[];
   readonly socketsOpen: { readonly source: number; readonly destination: number };
-  readonly denials: readonly { readonly labels: readonly string[]; readonly count: number }[];
+  readonly denials: readonly LabelledCount[];
+  /** Lookups of destinations known by name only: the source's labels, then the name. */
+  readonly onDemandDns: readonly LabelledCount[];
+  readonly handshakes: readonly HandshakeSeries[];
   readonly tunnelsActive: number;
   readonly eventsLost: number;
 }

@@ -7,7 +7,7 @@ import type { Workload } from "#lib/model/workload.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { closeWithReset, connectFd } from "#lib/sys/socket.ts";
 import type { Connection, Failure } from "./connection.ts";
-import { failureOfConnect, failureOfTunnel } from "./failures.ts";
+import { CLIENT_RESET, failureOfConnect, failureOfTunnel } from "./failures.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { podSocket } from "./pod-socket.ts";
 import type { Live } from "./pod.ts";
@@ -47,9 +47,10 @@ export function openPlain(o: Outgoing, decision: TcpDecision): void {
     onOver: (connectErrno) => {
       o.pod.live.delete(live);
       telemetry.socketsOpen.source--;
+      const atEnd = splice.isClientReset ? CLIENT_RESET : null;
       telemetry.close(
         c,
-        failure ?? (connectErrno === 0 ? null : failureOfConnect(connectErrno, target)),
+        failure ?? (connectErrno === 0 ? atEnd : failureOfConnect(connectErrno, target)),
       );
     },
   });

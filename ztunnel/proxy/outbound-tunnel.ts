@@ -12,7 +12,7 @@ import { formatForwarded } from "#lib/wire/connect-headers.ts";
 import { newTraceparent } from "#lib/wire/traceparent.ts";
 import { baggageOf } from "./baggage.ts";
 import { recordIdentity, type Connection, type Failure } from "./connection.ts";
-import { failureOfEnd, failureOfTunnel } from "./failures.ts";
+import { CLIENT_RESET, failureOfEnd, failureOfSilence, failureOfTunnel } from "./failures.ts";
 import type { IdentityContexts } from "./identities.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { podSocket } from "./pod-socket.ts";
@@ -86,8 +86,7 @@ export class OutboundTunnel extends Splice implements Live {
     if (status === 200 || decision === null) {
       this.#decision = null;
       this.connection.verdict = "allowed";
-      this.attach(this.fd);
-      this.reactor.again(this);
+      this.readFirst(this.fd);
       return;
     }
     this.connection.verdict = status === 401 ? "denied" : "allowed";
@@ -97,6 +96,8 @@ export class OutboundTunnel extends Splice implements Live {
   override onReset(code: number, error: HboneError | null): void {
     if (error?.code === "REFUSED" && !this.isEstablished && ++this.#attempts < 3)
       return this.start();
+    if (error?.code === "NO_ANSWER" && this.#decision !== null)
+      return this.end(failureOfSilence(error, whereOf(this.#decision)));
     super.onReset(code, error);
   }
 
@@ -110,7 +111,8 @@ export class OutboundTunnel extends Splice implements Live {
   }
 
   protected onOver(end: SpliceEnd): void {
-    const failure = this.#failure ?? (end.kind === "reset" ? failureOfEnd(end) : null);
+    const atEnd = this.isAppReset ? CLIENT_RESET : null;
+    const failure = this.#failure ?? (end.kind === "reset" ? failureOfEnd(end) : atEnd);
     this.#pod.live.delete(this);
     this.#pod.context.telemetry.socketsOpen.source--;
     this.#pod.context.telemetry.close(this.connection, failure);
@@ -171,7 +173,14 @@ function dial(
       sans.some((san) => expected.includes(san))
         ? null
         : `the peer shows ${sans.join(", ") || "no identity"}, expected ${expected.join(" or ") || "none"}`,
+    peer: { book: pod.context.peers, ip: decision.nextHop.ip },
+    onHandshake: pod.context.telemetry.onHandshake,
   });
+}
+
+/** Who was asked, as an operator knows it. */
+function whereOf({ via, authority }: HboneDecision): string {
+  return via === null ? authority : `waypoint ${via.namespace}/${via.name}`;
 }
 
 function failureOfStatus(
@@ -179,10 +188,7 @@ function failureOfStatus(
   decision: HboneDecision,
   deniedBy: string | null,
 ): Failure {
-  const where =
-    decision.via === null
-      ? decision.authority
-      : `waypoint ${decision.via.namespace}/${decision.via.name}`;
+  const where = whereOf(decision);
   if (status !== 401)
     return { flag: "CONNECT", reason: "http_status", detail: `${where} answered ${status}` };
   const [reason, policy] = deniedBy?.split(" ") ?? [];

@@ -67,6 +67,7 @@ function carryOut(o: Outgoing, decision: OutboundDecision): void {
     case "tcp":
       return openPlain(o, decision);
     case "resolve":
+      o.pod.context.telemetry.lookedUp(o.source, decision.hostname);
       return o.pod.context.resolve(decision.hostname, decision.prefer, (text) => {
         const ip = text === null ? null : tryParseIp(text);
         if (ip !== null) return carryOut(o, decision.complete(ip));

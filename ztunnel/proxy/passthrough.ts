@@ -9,7 +9,7 @@ import { closeFd } from "#lib/sys/netns.ts";
 import { closeWithReset, originalDst } from "#lib/sys/socket.ts";
 import { connectToApp } from "./app-socket.ts";
 import { recordIdentity, type Connection, type Failure } from "./connection.ts";
-import { failureOfConnect, failureOfVerdict } from "./failures.ts";
+import { CLIENT_RESET, failureOfConnect, failureOfVerdict } from "./failures.ts";
 import type { Listener, Live, Pod } from "./pod.ts";
 import { TcpSplice } from "./tcp-splice.ts";
 
@@ -106,7 +106,7 @@ class PlaintextConnection implements Live {
     if (socket.kind === "failed") return this.end(failureOfConnect(socket.errno, target));
     this.#splice = new TcpSplice(this.#pod.context.reactor, this.#fd, socket.fd, false, {
       onConnected: () => {},
-      onOver: (errno) => this.#over(errno === 0 ? null : failureOfConnect(errno, target)),
+      onOver: (errno) => this.#over(errno === 0 ? this.#atEnd : failureOfConnect(errno, target)),
     });
     this.connection.countedBy(this.#splice);
   }
@@ -121,6 +121,10 @@ class PlaintextConnection implements Live {
     if (this.#splice !== null) return this.#splice.close();
     closeWithReset(this.#fd);
     this.#over(null);
+  }
+
+  get #atEnd(): Failure | null {
+    return this.#splice?.isClientReset === true ? CLIENT_RESET : null;
   }
 
   /** Null: allowed. */

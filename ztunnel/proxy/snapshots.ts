@@ -38,7 +38,9 @@ export function metricsOf(pods: readonly Pod[], telemetry: Telemetry): MetricsSn
   return {
     traffic: telemetry.traffic.snapshot(),
     socketsOpen: { ...telemetry.socketsOpen },
-    denials: [...telemetry.denials.values()].map(({ labels, count }) => ({ labels, count })),
+    denials: telemetry.denials.snapshot(),
+    onDemandDns: telemetry.onDemandDns.snapshot(),
+    handshakes: telemetry.handshakes.snapshot(),
     tunnelsActive: pods.reduce((sum, pod) => sum + pod.pool.size + pod.inboundTunnels.size, 0),
     eventsLost: telemetry.events.lost,
   };

@@ -5,7 +5,7 @@ import type { HboneError } from "#lib/hbone/errors.ts";
 import { HboneStream } from "#lib/hbone/stream.ts";
 import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import { ERROR } from "#lib/wire/http2.ts";
-import { EAGAIN, EINTR, lastErrno } from "#lib/sys/errors.ts";
+import { EAGAIN, ECONNRESET, EINTR, lastErrno } from "#lib/sys/errors.ts";
 import * as raw from "#lib/sys/raw.ts";
 import {
   EPOLLERR,
@@ -22,6 +22,8 @@ import type { ByteCounts } from "./connection.ts";
 /** Reads of one socket before others get their turn. */
 const READS_PER_TURN = 4;
 const SHUT_WR = 1;
+const IN = EPOLLIN | EPOLLRDHUP | EPOLLET;
+const IN_AND_OUT = IN | EPOLLOUT;
 /** Least memory of a chunk that waits for the application. */
 const HELD_CHUNK = 16_384;
 
@@ -38,12 +40,15 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
   fd = -1;
   bytesSent = 0;
   bytesReceived = 0;
+  /** The application's socket was reset: the peer hears an orderly end all the same. */
+  protected isAppReset = false;
   /** Bytes the application has not taken yet, oldest first. */
   #pending: Buffer[] | null = null;
   #pendingBytes = 0;
   /** The tunnel whose backlog counts them, also after the stream has left it. */
   #heldFor: Tunnel | null = null;
   #isReadEnded = false;
+  #isWatched = false;
   /** The application takes no more: what still comes is dropped, and the stream ends with the other direction. */
   #isWriteDead = false;
   #isHangup = false;
@@ -65,10 +70,16 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     return this.#isOver;
   }
 
-  /** Takes a connected socket and starts listening to it. */
-  protected attach(fd: number): void {
+  /** Takes a socket from which nothing is expected yet. @param isConnecting `onReady` tells when that is over */
+  protected watch(fd: number, isConnecting: boolean): void {
     this.fd = fd;
-    this.reactor.add(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+    this.#register(isConnecting ? IN_AND_OUT : IN);
+  }
+
+  /** Takes a connected socket that has probably something to say already. */
+  protected readFirst(fd: number): void {
+    this.fd = fd;
+    this.reactor.again(this);
   }
 
   onReady(events: number): void {
@@ -78,8 +89,14 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) this.onTurn();
   }
 
-  /** Application → tunnel, until one side would block. */
   onTurn(): void {
+    this.#pump();
+    // Registered before its first read, the descriptor would wake us for what has been read by then.
+    if (!this.#isWatched && this.fd >= 0) this.#register(this.#pending === null ? IN : IN_AND_OUT);
+  }
+
+  /** Application → tunnel, until one side would block. */
+  #pump(): void {
     const tunnel = this.tunnel;
     if (tunnel === null || !this.isEstablished || this.#isReadEnded) return;
     for (let turn = 0; turn < READS_PER_TURN; turn++) {
@@ -96,6 +113,7 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
         const errno = lastErrno();
         if (errno === EAGAIN) return;
         if (errno === EINTR) continue;
+        if (errno === ECONNRESET) this.isAppReset = true;
       }
       return this.#endFromApp(); // end of file; a reset ends this direction just as orderly
     }
@@ -115,14 +133,15 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     if (put < 0) {
       const errno = lastErrno();
       if (errno !== EAGAIN && errno !== EINTR) {
+        if (errno === ECONNRESET) this.isAppReset = true;
         this.#isWriteDead = true;
         this.#drop(length);
         return this.#finishIfDone();
       }
-      return this.#hold(offset, length);
+      return this.#wait(offset, length);
     }
     this.tunnel?.consumed(this, put);
-    this.#hold(offset + put, length - put);
+    this.#wait(offset + put, length - put);
   }
 
   onEnd(): void {
@@ -159,6 +178,11 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     this.onOver(end);
   }
 
+  #register(events: number): void {
+    this.#isWatched = true;
+    this.reactor.add(this.fd, events, this);
+  }
+
   #endFromApp(): void {
     this.#isReadEnded = true;
     const tunnel = this.tunnel;
@@ -178,13 +202,19 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     if (this.isRemoteEnded || this.#isWriteDead) this.finish(FINISHED);
   }
 
+  /** The application is slow: keeps the rest, and asks to be told of room. */
+  #wait(offset: number, length: number): void {
+    this.#hold(offset, length);
+    if (this.#isWatched) this.reactor.modify(this.fd, IN_AND_OUT);
+  }
+
   /** Keeps what the application cannot take; bounded by the window the peer was granted. */
   #hold(offset: number, length: number): void {
     this.#pending ??= [];
     this.#append(this.#pending, readScratch().bytes, offset, length);
     this.#pendingBytes += length;
     this.#heldFor = this.tunnel;
-    if (this.tunnel !== null) this.tunnel.backlog += length;
+    this.tunnel?.hold(length);
   }
 
   /** Small pieces share a chunk: a peer that sends single bytes must not cost us an object for each. */
@@ -214,6 +244,7 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
       if (put < 0) {
         const errno = lastErrno();
         if (errno === EAGAIN || errno === EINTR) return;
+        if (errno === ECONNRESET) this.isAppReset = true;
         this.#isWriteDead = true;
         continue;
       }
@@ -236,9 +267,6 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
   }
 
   #releaseBacklog(bytes: number): void {
-    const tunnel = this.#heldFor;
-    if (tunnel === null || bytes === 0) return;
-    tunnel.backlog -= bytes;
-    tunnel.grantConnectionWindowIfDue();
+    if (bytes > 0) this.#heldFor?.release(bytes);
   }
 }

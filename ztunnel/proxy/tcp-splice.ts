@@ -1,6 +1,6 @@
 // Two sockets joined without a tunnel: plaintext to what is outside the mesh, and plaintext from it.
 import { readScratch } from "#lib/hbone/buffers.ts";
-import { EAGAIN, EINTR, lastErrno } from "#lib/sys/errors.ts";
+import { EAGAIN, ECONNRESET, EINTR, lastErrno } from "#lib/sys/errors.ts";
 import * as raw from "#lib/sys/raw.ts";
 import {
   EPOLLERR,
@@ -38,6 +38,7 @@ export class TcpSplice implements ByteCounts {
   readonly #isNearLocal: boolean;
   #timer: Timer | null;
   #isConnected = false;
+  #isClientReset = false;
   #isOver = false;
 
   /** @param isNearLocal whether the accepted socket is the local workload's (outbound) */
@@ -75,6 +76,11 @@ export class TcpSplice implements ByteCounts {
     return this.#isConnected;
   }
 
+  /** Whoever opened the connection, on this node or another, has reset it. */
+  get isClientReset(): boolean {
+    return this.#isClientReset;
+  }
+
   /** Ends both directions now. Idempotent. */
   close(): void {
     this.#end(0);
@@ -92,6 +98,11 @@ export class TcpSplice implements ByteCounts {
     this.#reactor.add(this.#near.fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this.#near);
     this.#reactor.again(this.#near);
     this.#reactor.again(this.#far);
+  }
+
+  /** A socket failed: its direction ends as orderly as by its own end. */
+  lost(side: Side, errno: number): void {
+    if (side === this.#near && errno === ECONNRESET) this.#isClientReset = true;
   }
 
   endIfDone(): void {
@@ -166,6 +177,7 @@ class Side implements FdHandler, Task {
         const errno = lastErrno();
         if (errno === EAGAIN) return;
         if (errno === EINTR) continue;
+        this.#splice.lost(this, errno);
       }
       return this.#ended();
     }
@@ -187,6 +199,7 @@ class Side implements FdHandler, Task {
     if (put === length) return true;
     const errno = put < 0 ? lastErrno() : 0;
     if (put < 0 && errno !== EAGAIN && errno !== EINTR) {
+      this.#splice.lost(to, errno);
       this.#ended();
       return false;
     }

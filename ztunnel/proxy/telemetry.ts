@@ -1,17 +1,31 @@
 // Opens and closes the books of connections: series, access log, events, denial counts.
+import type { HandshakeObserver } from "#lib/hbone/tunnel.ts";
 import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
 import type { TunnelEvent } from "#lib/model/tunnel.ts";
+import type { Workload } from "#lib/model/workload.ts";
 import type { Reactor } from "#lib/sys/reactor.ts";
 import type { AccessLog } from "./access-log.ts";
-import { Connection, type ConnectionInit, type Failure, splitPolicy } from "./connection.ts";
+import {
+  Connection,
+  type ConnectionInit,
+  type Failure,
+  isFault,
+  splitPolicy,
+} from "./connection.ts";
 import { EventRing, type EventSource } from "./event-ring.ts";
-import { type SeriesKey, TrafficTable } from "./traffic-labels.ts";
+import { HandshakeTimes } from "./handshake-times.ts";
+import { LabelledCounter } from "./labelled-counter.ts";
+import { type SeriesKey, sourceLabels, TrafficTable } from "./traffic-labels.ts";
 
 export class Telemetry {
   readonly traffic = new TrafficTable();
   readonly events = new EventRing();
   readonly log: AccessLog;
-  readonly denials = new Map<string, { readonly labels: readonly string[]; count: number }>();
+  readonly denials = new LabelledCounter();
+  readonly onDemandDns = new LabelledCounter();
+  readonly handshakes = new HandshakeTimes();
+  readonly onHandshake: HandshakeObserver = (role, outcome, ms) =>
+    this.handshakes.observe(role, outcome, ms);
   /** Accepted sockets: applications' (source), tunnels' and plaintext (destination). */
   readonly socketsOpen = { source: 0, destination: 0 };
   readonly #reactor: Reactor;
@@ -41,7 +55,7 @@ export class Telemetry {
     if (failure !== null && failure.flag !== "-") flagged.failed++;
     if (failure?.flag === "DENY") this.#countDenial(c, failure);
     this.log.closed(c, failure, now);
-    const kind = failure === null ? "close" : failure.flag === "DENY" ? "deny" : "error";
+    const kind = !isFault(failure) ? "close" : failure.flag === "DENY" ? "deny" : "error";
     this.events.push(new ConnectionEvent(c, kind, now, failure));
   }
 
@@ -69,6 +83,11 @@ export class Telemetry {
     });
   }
 
+  /** A destination known by name only is looked up for `source`. */
+  lookedUp(source: Workload, hostname: string): void {
+    this.onDemandDns.count([...sourceLabels(source), hostname]);
+  }
+
   #countDenial(c: Connection, failure: Failure): void {
     const policy = splitPolicy(failure.policy ?? null);
     const labels = [
@@ -78,10 +97,7 @@ export class Telemetry {
       c.init.sourceIdentity ?? "unknown",
       c.init.destinationWorkload?.workloadName ?? "unknown",
     ];
-    const key = labels.join("\0");
-    const entry = this.denials.get(key);
-    if (entry !== undefined) entry.count++;
-    else if (this.denials.size < 10_000) this.denials.set(key, { labels, count: 1 });
+    this.denials.count(labels);
   }
 }
 

@@ -43,6 +43,18 @@ export const DENIAL_LABELS = [
   "destination_workload",
 ] as const;
 
+/** Of `istio_on_demand_dns_total`, in the order of `sourceLabels`; the host name follows. */
+export const SOURCE_LABELS = [
+  "source_workload",
+  "source_canonical_service",
+  "source_canonical_revision",
+  "source_workload_namespace",
+  "source_principal",
+  "source_app",
+  "source_version",
+  "source_cluster",
+] as const;
+
 const FLAG_AT = TRAFFIC_LABELS.indexOf("response_flags");
 const UNKNOWN = "unknown";
 
@@ -71,6 +83,21 @@ export function endOf(w: Workload): EndLabels {
     region: w.locality.region,
     zone: w.locality.zone,
   };
+}
+
+/** A local workload as the source of something: its own identity needs no mutual TLS. */
+export function sourceLabels(source: Workload): string[] {
+  const end = endOf(source);
+  return [
+    end.workload,
+    end.canonicalService,
+    end.canonicalRevision,
+    end.namespace,
+    identityOf(source),
+    end.app,
+    end.version,
+    end.cluster,
+  ].map((value) => value || UNKNOWN);
 }
 
 /** What all connections of one kind between two ends share. */

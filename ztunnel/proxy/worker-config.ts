@@ -2,6 +2,8 @@
 
 export interface WorkerConfig {
   readonly index: number;
+  /** Of the worker's random numbers, which choose endpoints and make trace ids; not for secrets. */
+  readonly seed: readonly [number, number, number, number];
   /** Written by the main thread after each message; the worker sleeps in epoll on it. */
   readonly wakeFd: number;
   readonly nodeName: string;

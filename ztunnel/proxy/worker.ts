@@ -1,7 +1,7 @@
 // A data-plane worker: the thread that moves bytes. It sleeps in epoll_wait; the main thread wakes it
 // through an eventfd and its messages are taken then.
-import { randomFillSync } from "node:crypto";
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { PeerBook } from "#lib/hbone/peer-book.ts";
 import { MeshTables } from "#lib/model/tables.ts";
 import { drainEventFd } from "#lib/sys/eventfd.ts";
 import { SysError } from "#lib/sys/errors.ts";
@@ -32,8 +32,7 @@ class DataPlaneWorker {
   #isDraining = false;
 
   constructor(config: WorkerConfig) {
-    const seed = randomFillSync(new Uint32Array(4));
-    const randomUint32 = seededRandom([seed[0] ?? 1, seed[1] ?? 2, seed[2] ?? 3, seed[3] ?? 4]);
+    const randomUint32 = seededRandom(config.seed);
     const log = new AccessLog({
       level: config.accessLog,
       format: config.logFormat,
@@ -46,6 +45,7 @@ class DataPlaneWorker {
       tables: new MeshTables({ node: config.nodeName === "" ? null : config.nodeName }),
       identities: new Identities((identity) => this.#send({ type: "need-certificate", identity })),
       telemetry: new Telemetry(this.#reactor, log),
+      peers: new PeerBook(),
       random: () => randomUint32() / 2 ** 32,
       randomUint32,
       resolve: (hostname, prefer, then) => {

@@ -1,4 +1,5 @@
 // Starts data-plane workers: one thread each, woken through an eventfd.
+import { randomFillSync } from "node:crypto";
 import { Worker } from "node:worker_threads";
 import { createEventFd, signalEventFd } from "#lib/sys/eventfd.ts";
 import type { Level } from "#lib/obs/log-filter.ts";
@@ -13,16 +14,21 @@ import { WorkerLink, type WorkerMessage } from "./worker-link.ts";
  */
 const LIMITS = { maxYoungGenerationSizeMb: 8, maxOldGenerationSizeMb: 2_048, stackSizeMb: 2 };
 
+export interface WorkerSpec {
+  readonly module: URL;
+  readonly config: Config;
+  readonly accessLevel: Level;
+  readonly index: number;
+}
+
 export function spawnWorker(
-  config: Config,
-  accessLevel: Level,
-  index: number,
+  { module, config, accessLevel, index }: WorkerSpec,
   onMessage: (message: WorkerMessage, link: WorkerLink) => void,
   onEnd: (error: ZtunnelError, link: WorkerLink) => void,
 ): WorkerLink {
   // Open for the life of the process: a worker may look at it until the very end.
   const wakeFd = createEventFd();
-  const worker = new Worker(new URL("../proxy/worker.ts", import.meta.url), {
+  const worker = new Worker(module, {
     name: `data-plane-${index}`,
     workerData: workerConfig(config, accessLevel, index, wakeFd),
     resourceLimits: LIMITS,
@@ -55,8 +61,10 @@ function workerConfig(
 ): WorkerConfig {
   const { keepalive } = config;
   const seconds = (ms: number): number => Math.max(1, Math.round(ms / 1_000));
+  const [a = 0, b = 0, c = 0, d = 0] = randomFillSync(new Uint32Array(4));
   return {
     index,
+    seed: [a, b, c, d],
     wakeFd,
     nodeName: config.nodeName,
     network: config.network,

@@ -20,7 +20,7 @@ export async function measureConnectionMemory(
   results: Results,
   progress: Progress,
 ): Promise<void> {
-  for (const path of [stage.path("hbone"), ...(stage.yardstick ? [stage.yardstick.path] : [])])
+  for (const path of [stage.path("hbone"), ...(stage.yardstick?.paths.slice(0, 1) ?? [])])
     await measurePath(path, results, progress);
   await stage.yardstick?.restart();
 }

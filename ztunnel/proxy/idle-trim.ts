@@ -4,9 +4,9 @@ import type { Reactor } from "#lib/sys/reactor.ts";
 import * as raw from "#lib/sys/raw.ts";
 import { trimHeap } from "../trim-heap.ts";
 
-const LOOK_MS = 2_000;
+const LOOK_MS = 1_000;
 /** Fewer turns than this between two looks is silence: timers and pings of a few tunnels. */
-const QUIET_TURNS = 200;
+const QUIET_TURNS = 100;
 /** Growth since the last trim that is worth a pause. */
 const WORTH_BYTES = 4_194_304;
 

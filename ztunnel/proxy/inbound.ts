@@ -270,7 +270,7 @@ class InboundStream extends Splice implements Live {
 
   end(failure: Failure): void {
     this.#failure ??= failure;
-    this.finish({ kind: "finished" });
+    this.finish({ kind: "finished" }, true);
   }
 
   protected onOver(end: SpliceEnd): void {

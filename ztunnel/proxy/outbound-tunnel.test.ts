@@ -91,7 +91,8 @@ test("a peer that never answers CONNECT: the application is let go after 15 s, a
     await loop.settle(4);
   }
   app.resume();
-  await loop.until(() => one.end() !== undefined && app.readableEnded, "the end");
+  await loop.until(() => one.end() !== undefined && app.closed, "the end");
+  assert.equal((app.errored as NodeJS.ErrnoException | null)?.code, "ECONNRESET", "no clean end");
   const end = one.end();
   assert.deepEqual(
     [end?.event, end?.flags, end?.reason, end?.detail],

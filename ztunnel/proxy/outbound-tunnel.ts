@@ -107,7 +107,7 @@ export class OutboundTunnel extends Splice implements Live {
 
   end(failure: Failure): void {
     this.#failure ??= failure;
-    this.finish({ kind: "finished" });
+    this.finish({ kind: "finished" }, true);
   }
 
   protected onOver(end: SpliceEnd): void {

@@ -17,6 +17,7 @@ import {
   type FdHandler,
   type Reactor,
 } from "#lib/sys/reactor.ts";
+import { resetOnClose } from "#lib/sys/socket.ts";
 import type { ByteCounts } from "./connection.ts";
 
 /** Reads of one socket before others get their turn. */
@@ -163,14 +164,18 @@ export abstract class Splice extends HboneStream implements FdHandler, ByteCount
     if (this.#pending === null) this.finish(FINISHED);
   }
 
-  /** Ends both directions now. Idempotent. */
-  protected finish(end: SpliceEnd): void {
+  /**
+   * Ends both directions now. Idempotent.
+   * @param isCut the application must not take the end for that of a message: its connection is reset
+   */
+  protected finish(end: SpliceEnd, isCut = end.kind === "reset"): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#releaseBacklog(this.#pendingBytes);
     this.tunnel?.resetStream(this, ERROR.CANCEL);
     this.#pending = null;
     if (this.fd >= 0) {
+      if (isCut) resetOnClose(this.fd);
       this.reactor.forget(this.fd);
       raw.close(this.fd);
       this.fd = -1;

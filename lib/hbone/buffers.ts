@@ -4,8 +4,8 @@ import { nativeBuffer, type NativeBuffer } from "#lib/sys/memory.ts";
 
 /** A turn reads at most this much from one tunnel, plus what was left of the last frame. */
 export const READ_SIZE = 262_144 + 65_536;
-/** Eight 64 KiB frames. */
-export const WRITE_SIZE = 524_288;
+/** Eight 64 KiB frames with their headers, and room for control frames. */
+export const WRITE_SIZE = 8 * (65_536 + 9) + 32_768;
 /** Kept for the next borrower; more than this many go back to the system. */
 const KEEP = 4;
 

@@ -168,6 +168,8 @@ function fromKubeError(error: KubeError): CliError {
       return new CliError("NOT_FOUND", error.message, [], error);
     case "BUSY":
       return new CliError("TIMEOUT", error.message, [], error);
+    case "CONFLICT":
+      return new CliError("CONFLICT", error.message, [], error);
     case "INVALID":
     case "MALFORMED":
     case "DUPLICATE":

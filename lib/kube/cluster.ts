@@ -87,7 +87,7 @@ export interface Cluster {
   /**
    * RFC 7386 merge patch. With `subresource: "status"` only `status`, labels and annotations count.
    * A `metadata.resourceVersion` in the patch must still be the object's.
-   * @throws {KubeError} `NOT_FOUND`; `BUSY` when the object has another version by now
+   * @throws {KubeError} `NOT_FOUND`; `CONFLICT` when the object has another version by now
    */
   patch<T extends KubeObject>(
     resource: Resource<T>,

@@ -273,7 +273,7 @@ function expectVersion(current: JsonObject, patch: JsonObject, name: string): vo
   const found = isJsonObject(current.metadata) ? current.metadata.resourceVersion : undefined;
   if (found !== wanted)
     throw new KubeError(
-      "BUSY",
+      "CONFLICT",
       `${name} has resourceVersion ${JSON.stringify(found)}, the patch was made for ${JSON.stringify(wanted)}`,
     );
 }

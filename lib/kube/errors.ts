@@ -9,8 +9,10 @@ export type KubeErrorCode =
   | "MALFORMED"
   /** Two files define one object; the first by path counts. */
   | "DUPLICATE"
-  /** Other writers held the directory for too long, or changed the object since it was read. */
+  /** Other writers held the directory for too long. */
   | "BUSY"
+  /** The object has changed since the writer read it. */
+  | "CONFLICT"
   /** The directory or a file in it cannot be read or written. */
   | "IO";
 

@@ -251,7 +251,7 @@ test("a writer that read an older state is told", async () => {
   await patch(metadata.resourceVersion);
   await assert.rejects(
     patch(metadata.resourceVersion),
-    (e) => e instanceof KubeError && e.code === "BUSY",
+    (e) => e instanceof KubeError && e.code === "CONFLICT",
   );
   await patch();
 });

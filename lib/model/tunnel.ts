@@ -57,7 +57,7 @@ export interface TunnelView {
   readonly streams: number;
   /** RFC 3339. */
   readonly openedAt: string;
-  /** Bytes the local workload received and sent, and rates per second since the last look. */
+  /** Bytes the local workload received and sent, and bytes per second over the last second or more. */
   readonly rx: { readonly bytes: number; readonly rate: number };
   readonly tx: { readonly bytes: number; readonly rate: number };
   readonly verdict: "allowed" | "denied" | "pending";

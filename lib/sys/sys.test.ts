@@ -1,6 +1,6 @@
 // Each wrapper over the real kernel, and each with a case the kernel refuses.
 import assert from "node:assert/strict";
-import { mkdtempSync, openSync } from "node:fs";
+import { mkdtempDisposableSync, openSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -86,7 +86,8 @@ test("namespaces are told apart by device and inode, and a file that is none is 
 });
 
 test("seqpacket keeps datagrams apart and passes descriptors", async () => {
-  const path = join(mkdtempSync(join(tmpdir(), "ambit-")), "zds.sock");
+  using dir = mkdtempDisposableSync(join(tmpdir(), "ambit-sys-"));
+  const path = join(dir.path, "zds.sock");
   using listener = listenSeqpacket(path);
   using client = await connectSeqpacket(path);
   using server = (await listener.accept()) ?? assert.fail();

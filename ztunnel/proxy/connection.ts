@@ -5,6 +5,7 @@ import type { Service } from "#lib/model/service.ts";
 import type { ConnectionView, PeerView, Reason, TunnelView } from "#lib/model/tunnel.ts";
 import type { Workload } from "#lib/model/workload.ts";
 import { identityOf } from "#lib/model/workload.ts";
+import { RateWindow } from "./rate-window.ts";
 import type { Series } from "./traffic-labels.ts";
 
 /** What the access log prints in `response_flags`. */
@@ -74,10 +75,7 @@ export class Connection {
   /** Bytes already in the series. */
   countedSent = 0;
   countedReceived = 0;
-  /** At the last look, for rates. */
-  seenAtMs = 0;
-  seenSent = 0;
-  seenReceived = 0;
+  #rates: RateWindow | null = null;
 
   constructor(init: ConnectionInit, series: Series, openedAtMs: number) {
     this.init = init;
@@ -138,7 +136,8 @@ export class Connection {
     const { init } = this;
     const sent = this.bytesSent;
     const received = this.bytesReceived;
-    const seconds = Math.max(0.001, (nowMs - (this.seenAtMs || this.openedAtMs)) / 1000);
+    this.#rates ??= new RateWindow(this.openedAtMs);
+    const rates = this.#rates.look({ atMs: nowMs, sent, received });
     const view: TunnelView = {
       id: `${node}-${init.direction === "outbound" ? "o" : "i"}${this.id}`,
       node,
@@ -151,14 +150,11 @@ export class Connection {
       tunnel: tunnel?.id ?? null,
       streams: tunnel?.streams ?? 0,
       openedAt: new Date(this.openedAtMs).toISOString(),
-      rx: { bytes: received, rate: Math.max(0, (received - this.seenReceived) / seconds) },
-      tx: { bytes: sent, rate: Math.max(0, (sent - this.seenSent) / seconds) },
+      rx: { bytes: received, rate: rates.received },
+      tx: { bytes: sent, rate: rates.sent },
       verdict: this.verdict,
       policy: splitPolicy(this.policy),
     };
-    this.seenAtMs = nowMs;
-    this.seenSent = sent;
-    this.seenReceived = received;
     return view;
   }
 

@@ -1,7 +1,7 @@
 // A waypoint as small as can be, on Node's own HTTP/2 and TLS, so that another stack than ours speaks
 // HBONE with the ztunnels: takes CONNECT with its own certificate and opens a tunnel to the chosen pod.
 //   mesh-waypoint-server.ts --ca=host:port --root=FILE --token=FILE --account=NS/SA --route=ADDRESS=POD …
-// Prints one JSON line per CONNECT: {authority, peer, forwarded, to}.
+// Prints one JSON line per CONNECT: {authority, peer, forwarded, to}. A route to "silence" is never answered.
 import { readFile } from "node:fs/promises";
 import {
   connect,
@@ -47,6 +47,8 @@ server.on("stream", (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) =>
   const peer = socket?.getPeerCertificate().subjectaltname ?? "";
   const { forwarded } = headers;
   process.stdout.write(`${JSON.stringify({ authority, peer, forwarded, to })}\n`);
+  stream.on("error", () => {});
+  if (to === "silence") return;
   const session = tunnelTo(to);
   const end = (): void => {
     session.destroy();

@@ -43,7 +43,10 @@ describe("waypoint", suite(needsLab), () => {
       name: "server",
       namespace: "shop",
       selector: { app: "server" },
-      ports: [{ name: "tcp", port: 80, targetPort: 8080 }],
+      ports: [
+        { name: "tcp", port: 80, targetPort: 8080 },
+        { name: "silent", port: 81, targetPort: 8080 },
+      ],
     });
     vip = service.spec?.clusterIP ?? "";
     const front = await lab.service({
@@ -53,7 +56,7 @@ describe("waypoint", suite(needsLab), () => {
       ports: [{ name: "mesh", port: 15_008, targetPort: 15_008 }],
     });
     waypointVip = front.spec?.clusterIP ?? "";
-    waypoint = await startWaypoint(lab, [`${vip}:80=${server.ip}:8080`]);
+    waypoint = await startWaypoint(lab, [`${vip}:80=${server.ip}:8080`, `${vip}:81=silence`]);
     await known(lab, client, server);
     await knownService(lab, "server", 1);
     await knownService(lab, "waypoint", 1);
@@ -120,6 +123,24 @@ describe("waypoint", suite(needsLab), () => {
     assert.equal(await tryAsk(client, server.ip), null);
     await bindService(mesh(), null);
     assert.equal(await tryAsk(client, vip, 80), null);
+  });
+
+  test("a CONNECT without an answer is given up after 15 s, and its tunnel carries on", async () => {
+    await using _ = await echoLines(server);
+    await gateway(mesh(), "service", { type: "IPAddress", value: waypointVip });
+    await bindService(mesh(), "waypoint");
+    using good = await dial(client, vip, 80);
+    await good.ask("before");
+    const started = performance.now();
+    const silent = tryAsk(client, vip, 81, "hello", 25_000);
+    assert.equal(await good.ask("meanwhile"), `server ${waypoint.ip} meanwhile`);
+    assert.equal(await silent, null);
+    const seconds = (performance.now() - started) / 1_000;
+    assert.ok(seconds >= 14.9 && seconds < 20, `${seconds} s`);
+    const line = await logLine(mesh(), "ztunnel", "a", /reason="connect_timeout"/);
+    assert.match(line, /error="[^"]*No answer to CONNECT within 15 s"/);
+    assert.equal(await good.ask("after"), `server ${waypoint.ip} after`);
+    await bindService(mesh(), null);
   });
 
   test("a waypoint that shows another identity is refused", async () => {

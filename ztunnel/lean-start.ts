@@ -14,15 +14,21 @@ const HAS_RESTARTED = "AMBIT_RESTARTED";
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** Goes on in the bundle. Returns where that is impossible: without the bundler, or without execve(2). */
-export async function restartBundled(env: Env): Promise<void> {
+/**
+ * Goes on in the bundle; where none can be made (without development packages, or in a place that cannot be written
+ * to), in the sources. Returns when it has, or without execve(2).
+ * @param source  the file that was started
+ */
+export async function restartBundled(source: string, env: Env): Promise<void> {
   if (env[HAS_RESTARTED] !== undefined) return;
-  let file: string;
+  let file = source;
   try {
     const { bundle } = await import("./bundle/build.ts");
     file = bundle();
-  } catch {
-    return; // an installation without development packages, or one that cannot be written to
+  } catch (error) {
+    console.error(
+      `ztunnel runs from its sources and takes more memory: no bundle: ${String(error)}`,
+    );
   }
   restartLean(file, env);
 }

@@ -2,7 +2,7 @@
 // none can be made, as it is.
 import { restartBundled } from "./lean-start.ts";
 
-await restartBundled(process.env);
+await restartBundled(import.meta.filename, process.env);
 const { run } = await import("./run.ts");
 process.exitCode = await run(
   process.env,

@@ -1,10 +1,16 @@
 // `ambit completion fish`: the tables of posix-tables.ts in fish's own words.
-import type { CompletionFlag, CompletionModel, CompletionPlace } from "./model.ts";
+import {
+  shownFlags,
+  type CompletionFlag,
+  type CompletionModel,
+  type CompletionPlace,
+  type CompletionWord,
+} from "./model.ts";
 import type { Source } from "./values.ts";
 
 export function fishScript({ places, globalFlags }: CompletionModel): string {
-  const next = places.map((p): Row => [[p.path], print(p.next.map((n) => [n.word, n.summary]))]);
-  const flags = places.map((p): Row => [[p.path], print(visible(p.flags))]);
+  const next = places.map((p): Row => [[p.path], print(p.next)]);
+  const flags = places.map((p): Row => [[p.path], print(shownFlags(p.flags))]);
   const values = [
     ...places.flatMap((p) => p.flags.flatMap((f) => valueRow(`${p.path} `, f))),
     ...globalFlags.flatMap((f) => valueRow("* ", f)),
@@ -18,7 +24,7 @@ set -g __ambit_known ${known.map(quote).join(" \\\n    ")}
 ${switchFunction("__ambit_next", '"$argv[1]"', next)}
 
 # Flags after these words.
-${switchFunction("__ambit_flags", '"$argv[1]"', flags, print(visible(globalFlags)))}
+${switchFunction("__ambit_flags", '"$argv[1]"', flags, print(shownFlags(globalFlags)))}
 
 # Where the value of a flag comes from; fails for a switch.
 ${switchFunction("__ambit_value", '"$argv[1] $argv[2]"', values, "", true)}
@@ -31,16 +37,9 @@ ${DRIVER}`;
 
 /** Patterns, and the command they lead to; without one, nothing is written. */
 type Row = readonly [patterns: readonly string[], body: string];
-type Pair = readonly [string, string];
 
-function visible(flags: readonly CompletionFlag[]): Pair[] {
-  return flags
-    .filter((f) => !f.isHidden)
-    .flatMap((f) => f.names.slice(0, 2).map((n): Pair => [n, f.summary]));
-}
-
-function print(pairs: readonly Pair[]): string {
-  const words = pairs.map(([word, summary]) => `${quote(word)}\\t${quote(summary)}`);
+function print(pairs: readonly CompletionWord[]): string {
+  const words = pairs.map(({ word, summary }) => `${quote(word)}\\t${quote(summary)}`);
   return words.length === 0 ? "" : `printf '%s\\n' ${words.join(" \\\n            ")}`;
 }
 

@@ -71,6 +71,13 @@ export function completionModel(config: Config): CompletionModel {
   };
 }
 
+/** The flags to offer: the long and the short name of each, or its first alias. */
+export function shownFlags(flags: readonly CompletionFlag[]): CompletionWord[] {
+  return flags
+    .filter((f) => !f.isHidden)
+    .flatMap(({ names, summary }) => names.slice(0, 2).map((word) => ({ word, summary })));
+}
+
 type FlagData = Command.Flag.Cached;
 
 function flagsOf(command: Command.Loadable): FlagData[] {

@@ -3,6 +3,7 @@
 // when anything is missing.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { CLUSTER_SCOPE } from "#lib/kube/manifest-path.ts";
 import { defaultStateDir, readLabState, type LabState } from "../../lab/state.ts";
 
 export const NAME_KINDS = [
@@ -22,8 +23,6 @@ export type NameKind = (typeof NAME_KINDS)[number];
 
 /** More than anybody reads. */
 const MAX_NAMES = 500;
-/** DirectoryCluster's folder for objects without a namespace. */
-const CLUSTER_SCOPE = "_cluster";
 
 /** @param words  what, then the namespace of `-n` if there is one, then the kind of `objects` */
 export function completeNames(

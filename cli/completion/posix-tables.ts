@@ -1,5 +1,11 @@
 // The part of the completion script that bash and zsh share: the tables, and the walk over the words so far.
-import type { CompletionFlag, CompletionModel, CompletionPlace } from "./model.ts";
+import {
+  shownFlags,
+  type CompletionFlag,
+  type CompletionModel,
+  type CompletionPlace,
+  type CompletionWord,
+} from "./model.ts";
 import type { Source } from "./values.ts";
 
 /** Functions by the caller's `local` variables `_ambit_{path,flag,source,args,kind,ns,lab,bin,over}`. */
@@ -17,19 +23,14 @@ _ambit_known() {
 # What may follow these words: <word> <tab> <summary>.
 ${printer(
   "_ambit_next",
-  places.flatMap((p) =>
-    row(
-      p,
-      p.next.map((n) => [n.word, n.summary]),
-    ),
-  ),
+  places.flatMap((p) => row(p, p.next)),
 )}
 
 # Flags after these words.
 ${printer(
   "_ambit_flags",
-  places.flatMap((p) => row(p, visible(p.flags))),
-  lines(visible(globalFlags)),
+  places.flatMap((p) => row(p, shownFlags(p.flags))),
+  lines(shownFlags(globalFlags)),
 )}
 
 # Where the value of a flag comes from; fails for a switch.
@@ -44,20 +45,12 @@ ${chooser("_ambit_arg", places.flatMap(argumentRows))}
 ${WALK}`;
 }
 
-type Pair = readonly [string, string];
-
-function visible(flags: readonly CompletionFlag[]): Pair[] {
-  return flags
-    .filter((f) => !f.isHidden)
-    .flatMap((f) => f.names.slice(0, 2).map((n): Pair => [n, f.summary]));
-}
-
-function row({ path }: CompletionPlace, pairs: readonly Pair[]): string[] {
+function row({ path }: CompletionPlace, pairs: readonly CompletionWord[]): string[] {
   return pairs.length === 0 ? [] : [`    ${quote(path)})\n${lines(pairs, "      ")} ;;`];
 }
 
-function lines(pairs: readonly Pair[], indent = "  "): string {
-  return `${indent}printf '%s\\n' ${pairs.map(([w, s]) => quote(`${w}\t${s}`)).join(` \\\n${indent}  `)}`;
+function lines(pairs: readonly CompletionWord[], indent = "  "): string {
+  return `${indent}printf '%s\\n' ${pairs.map(({ word, summary }) => quote(`${word}\t${summary}`)).join(` \\\n${indent}  `)}`;
 }
 
 function valueRow(prefix: string | null, { names, value }: CompletionFlag): string[] {

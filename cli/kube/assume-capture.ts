@@ -1,6 +1,6 @@
 // Enrolment in a copy of the cluster: what the CNI agents would do about changed labels, which no agent does there.
-import type { Cluster, KubeObject } from "#lib/kube/cluster.ts";
-import { RESOURCES, type Namespace, type Pod } from "#lib/kube/objects.ts";
+import type { Cluster } from "#lib/kube/cluster.ts";
+import { objectName, RESOURCES, type Namespace, type Pod } from "#lib/kube/objects.ts";
 import { enrollmentOf, REDIRECTION_ANNOTATION, wantsMesh } from "./enrollment.ts";
 import { FIELD_MANAGER } from "./open-cluster.ts";
 
@@ -37,11 +37,10 @@ async function inMesh(cluster: Cluster): Promise<Map<string, { pod: Pod; wants: 
     cluster.list(RESOURCES.pods),
   ]);
   const byName = new Map(namespaces.map((n): [string, Namespace] => [n.metadata.name, n]));
-  const key = ({ metadata: m }: KubeObject): string => `${m.namespace}/${m.name}`;
   return new Map(
     pods.map((pod) => {
       const namespace = byName.get(pod.metadata.namespace ?? "") ?? null;
-      return [key(pod), { pod, wants: wantsMesh(pod, namespace) }];
+      return [objectName(pod), { pod, wants: wantsMesh(pod, namespace) }];
     }),
   );
 }

@@ -3,11 +3,11 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "#lib/base/clock.ts";
 import type { Cluster, WatchEvent } from "#lib/kube/cluster.ts";
-import { KubeError } from "#lib/kube/errors.ts";
 import { objectName, RESOURCES, type ServiceEntry as Manifest } from "#lib/kube/objects.ts";
 import { WorkQueue } from "#lib/kube/work-queue.ts";
 import type { Cidr } from "#lib/net/cidr.ts";
 import type { Logger } from "#lib/obs/log.ts";
+import { patchStatus } from "../status/patch-status.ts";
 import type { ServiceEntry } from "../translate/objects.ts";
 import { serviceEntry } from "../translate/reduce.ts";
 import { Allocation, type Assigned, sameAssigned } from "./allocation.ts";
@@ -22,7 +22,7 @@ export interface AddressAllocatorOptions {
   readonly clock: Clock;
 }
 
-const WRITER = { fieldManager: "istio-ip-autoallocate", subresource: "status" } as const;
+const FIELD_MANAGER = "istio-ip-autoallocate";
 
 export class AddressAllocator {
   readonly #options: AddressAllocatorOptions;
@@ -119,19 +119,11 @@ export class AddressAllocator {
     // Another entry than the one decided about: its event is on the way, and with it a new decision.
     if (!isDeepStrictEqual({ ...entry, allocated: [] }, { ...decidedFor, allocated: [] })) return;
     if (sameAssigned(entry.allocated, wanted)) return;
-    const { resourceVersion } = live.metadata;
-    const patch = {
-      metadata: resourceVersion === undefined ? {} : { resourceVersion },
-      status: {
-        addresses: wanted.length === 0 ? null : wanted.map(({ host, ip }) => ({ value: ip, host })),
-      },
-    };
-    try {
-      await cluster.patch(RESOURCES.serviceEntries, namespace, name, patch, WRITER);
-    } catch (error) {
-      if (error instanceof KubeError && error.code === "NOT_FOUND") return;
-      throw error;
-    }
+    const addresses =
+      wanted.length === 0 ? null : wanted.map(({ host, ip }) => ({ value: ip, host }));
+    const { serviceEntries } = RESOURCES;
+    const isThere = await patchStatus(cluster, serviceEntries, live, { addresses }, FIELD_MANAGER);
+    if (!isThere) return;
     this.#isFailing = false;
     this.#options.log.debug({ entry: key, addresses: wanted.length }, "addresses allocated");
   }

@@ -2,13 +2,13 @@
 // Source: istio pilot/pkg/serviceregistry/ambient/statusqueue.
 import type { Clock } from "#lib/base/clock.ts";
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
-import { KubeError } from "#lib/kube/errors.ts";
 import type { Condition } from "#lib/kube/objects.ts";
 import { WorkQueue } from "#lib/kube/work-queue.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import type { Metrics } from "../metrics.ts";
 import type { ObjectConditions } from "../translate/status.ts";
 import { mergeConditions } from "./merge-conditions.ts";
+import { patchStatus } from "./patch-status.ts";
 
 /** What the translator knows, by `Kind/namespace/name`. */
 export interface ConditionSource {
@@ -81,18 +81,8 @@ export class StatusWriter {
     const owned = OWNED[resource.kind] ?? NONE;
     const merged = mergeConditions(live.status?.conditions ?? [], conditions, owned, now);
     if (merged === null) return;
-    const { resourceVersion } = live.metadata;
-    const patch = {
-      // The list is replaced as a whole: it must still be the one that was read.
-      metadata: resourceVersion === undefined ? {} : { resourceVersion },
-      status: { conditions: merged },
-    };
-    try {
-      await cluster.patch(kind, namespace, name, patch, { fieldManager, subresource: "status" });
-    } catch (error) {
-      if (error instanceof KubeError && error.code === "NOT_FOUND") return;
-      throw error;
-    }
+    const isThere = await patchStatus(cluster, kind, live, { conditions: merged }, fieldManager);
+    if (!isThere) return;
     metrics.statusWrites.inc({ result: "written" });
     this.#isFailing = false;
   }

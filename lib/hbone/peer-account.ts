@@ -21,10 +21,6 @@ export class PeerAccount {
     this.#onIdle = onIdle;
   }
 
-  get tunnels(): number {
-    return this.#tunnels;
-  }
-
   /**
    * How large a tunnel's connection window may be. Counted until `leave`.
    * @param before what it was promised earlier; 0 for a new tunnel. It never shrinks (RFC 9113 §6.9.2)

@@ -5,8 +5,10 @@ import { dirname, join } from "node:path";
 import type { KubeObject } from "./cluster.ts";
 import { DirectoryLock } from "./directory-lock.ts";
 import { KubeError } from "./errors.ts";
+import { cannotRead } from "./file-reading.ts";
 import { type JsonObject, sameJson } from "./json.ts";
 import { editManifest, keyFor, printObject } from "./manifest.ts";
+import { manifestPath } from "./manifest-path.ts";
 import type { ManifestStore } from "./manifest-store.ts";
 import { kindKey } from "./objects.ts";
 import { type ObjectName, shown, stamped, unstamped } from "./stamp.ts";
@@ -166,7 +168,7 @@ export class DirectoryWriter {
   }
 
   #pathFor({ resource, namespace, name }: ObjectName): string {
-    return join(this.#store.dir, resource.plural, namespace ?? "_cluster", `${name}.yaml`);
+    return join(this.#store.dir, `${manifestPath(resource.plural, namespace, name)}.yaml`);
   }
 
   #find(of: ObjectName): KubeObject | null {
@@ -219,6 +221,6 @@ function readIfThere(file: string): string {
     return readFileSync(file, "utf8");
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return "";
-    throw new KubeError("IO", `Cannot read ${file}: ${String(error)}`, { file, cause: error });
+    throw cannotRead(file, error);
   }
 }

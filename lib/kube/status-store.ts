@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Resource } from "./cluster.ts";
 import { KubeError } from "./errors.ts";
 import { readChanged } from "./file-reading.ts";
+import { manifestPath } from "./manifest-path.ts";
 import { parseOverlay, STATUS_DIR, type StatusOverlay } from "./status-overlay.ts";
 
 interface StatusFile {
@@ -58,7 +59,7 @@ export class StatusStore {
   }
 
   pathFor(resource: Resource, namespace: string | null, name: string): string {
-    return join(this.dir, resource.plural, namespace ?? "_cluster", `${name}.json`);
+    return join(this.dir, `${manifestPath(resource.plural, namespace, name)}.json`);
   }
 
   /** The file that holds this object's status. */

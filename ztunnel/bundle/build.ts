@@ -1,4 +1,4 @@
-// The node proxy as three files of plain JavaScript: what a process loads from there takes a quarter less memory
+// The node proxy as a few files of plain JavaScript: what a process loads from there takes a quarter less memory
 // than the sources, and starts sooner. Made from the sources whenever they have changed.
 // Run: node ztunnel/bundle/build.ts [directory]
 import { createHash } from "node:crypto";

@@ -18,8 +18,9 @@ export type AppSocket =
   | { readonly kind: "failed"; readonly errno: number };
 
 /**
- * Not the range from which clients' kernels choose (32768–60999): a client's own connection to the same port with the
- * same source port would be one with ours to connection tracking, and miss the redirection. [first, count]
+ * Not the range from which clients' kernels choose (32768–60999): to connection tracking, a client's own plaintext
+ * connection with the source port and destination of one of ours is ours, and it would hang until ours ends.
+ * [first, count]
  */
 const PORT_RANGES = [
   [10_240, 22_528],

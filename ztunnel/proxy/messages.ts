@@ -1,5 +1,6 @@
 // What the main thread and a data-plane worker say to each other. Plain data: everything here
 // survives structured clone; resource bytes live in shared memory and are never copied.
+import type { HandshakeOutcome } from "#lib/hbone/tunnel.ts";
 import type { TableOp } from "#lib/model/table-op.ts";
 import type { ConnectionView, TunnelEvent, TunnelView } from "#lib/model/tunnel.ts";
 
@@ -59,7 +60,7 @@ export interface TrafficSeries {
 /** TLS handshakes of one kind, since the worker started. */
 export interface HandshakeSeries {
   readonly role: "client" | "server";
-  readonly outcome: "ok" | "tls" | "identity" | "timeout" | "closed";
+  readonly outcome: HandshakeOutcome;
   /** By bucket of `HANDSHAKE_BUCKETS`, not cumulated; the last entry is beyond all bounds. */
   readonly counts: number[];
   readonly sumSeconds: number;

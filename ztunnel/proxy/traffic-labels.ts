@@ -4,8 +4,8 @@ import type { Service } from "#lib/model/service.ts";
 import { identityOf, type Workload } from "#lib/model/workload.ts";
 import type { TrafficSeries } from "./messages.ts";
 
-export const TRAFFIC_LABELS = [
-  "reporter",
+/** Of `istio_on_demand_dns_total`, in the order of `sourceLabels`; the host name follows. */
+export const SOURCE_LABELS = [
   "source_workload",
   "source_canonical_service",
   "source_canonical_revision",
@@ -14,6 +14,11 @@ export const TRAFFIC_LABELS = [
   "source_app",
   "source_version",
   "source_cluster",
+] as const;
+
+export const TRAFFIC_LABELS = [
+  "reporter",
+  ...SOURCE_LABELS,
   "destination_service",
   "destination_service_namespace",
   "destination_service_name",
@@ -41,18 +46,6 @@ export const DENIAL_LABELS = [
   "reason",
   "source_principal",
   "destination_workload",
-] as const;
-
-/** Of `istio_on_demand_dns_total`, in the order of `sourceLabels`; the host name follows. */
-export const SOURCE_LABELS = [
-  "source_workload",
-  "source_canonical_service",
-  "source_canonical_revision",
-  "source_workload_namespace",
-  "source_principal",
-  "source_app",
-  "source_version",
-  "source_cluster",
 ] as const;
 
 const FLAG_AT = TRAFFIC_LABELS.indexOf("response_flags");

@@ -1,5 +1,5 @@
 // The one view of Kubernetes that everything above it has, with two backends: a directory of
-// manifests (directory-cluster.ts) and, later, the API server.
+// manifests (directory-cluster.ts) and an API server (api-server/api-server-cluster.ts).
 
 export interface ObjectMeta {
   readonly name: string;
@@ -38,6 +38,8 @@ export interface Resource<T extends KubeObject = KubeObject> {
   readonly kind: string;
   readonly plural: string;
   readonly namespaced: boolean;
+  /** A watch asks for and keeps `metadata` alone. */
+  readonly metadataOnly?: boolean;
   /** Never present at run time: carries the object's type. */
   readonly object?: T;
 }

@@ -9,10 +9,26 @@ export type KubeErrorCode =
   | "MALFORMED"
   /** Two files define one object; the first by path counts. */
   | "DUPLICATE"
-  /** Other writers held the directory for too long. */
+  /** Other writers held the directory for too long; the API server asked to come back later. */
   | "BUSY"
   /** The object has changed since the writer read it. */
   | "CONFLICT"
+  /** The object to create is there already. */
+  | "ALREADY_EXISTS"
+  /** The API server does not know the kind: its CustomResourceDefinition is missing. */
+  | "NOT_SERVED"
+  /** The API server does not know us: credentials missing, wrong or expired. */
+  | "UNAUTHORIZED"
+  /** It knows us and refuses: a permission is missing, or admission says no. */
+  | "FORBIDDEN"
+  /** The version to continue from is no longer kept: list again. */
+  | "EXPIRED"
+  /** No connection, or an answer that only a later attempt can better (5xx). */
+  | "UNAVAILABLE"
+  /** No answer in time. */
+  | "TIMEOUT"
+  /** The kubeconfig or the pod's service account cannot be used. */
+  | "CONFIG"
   /** The directory or a file in it cannot be read or written. */
   | "IO";
 
@@ -22,6 +38,10 @@ export interface KubeErrorDetail {
   readonly line?: number;
   /** For example `spec.ports[0].port`. */
   readonly field?: string;
+  /** `namespace/name` of what cannot be read, if so much is known. */
+  readonly object?: string;
+  /** What the API server answered, for example 409. */
+  readonly status?: number;
   readonly cause?: unknown;
 }
 
@@ -31,6 +51,8 @@ export class KubeError extends Error {
   readonly file: string | null;
   readonly line: number | null;
   readonly field: string | null;
+  readonly object: string | null;
+  readonly status: number | null;
 
   constructor(code: KubeErrorCode, message: string, detail: KubeErrorDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
@@ -38,5 +60,7 @@ export class KubeError extends Error {
     this.file = detail.file ?? null;
     this.line = detail.line ?? null;
     this.field = detail.field ?? null;
+    this.object = detail.object ?? null;
+    this.status = detail.status ?? null;
   }
 }

@@ -7,6 +7,11 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** The text, or "" for anything else. */
+export function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
 /** Removes `null` members in place, which mean "absent" in Kubernetes. List entries are left. */
 export function dropNulls(value: Json): void {
   if (Array.isArray(value)) {

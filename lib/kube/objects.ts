@@ -1,6 +1,21 @@
 // The Kubernetes objects the mesh works with: only the fields it reads or writes, as the API names them.
 // Absent means what it means to the API server; defaults are the reader's business.
 import type { KubeObject, Resource } from "./cluster.ts";
+import type {
+  CustomResourceDefinition,
+  KubeEvent,
+  HorizontalPodAutoscaler,
+  Lease,
+  NetworkPolicy,
+  PodDisruptionBudget,
+  Role,
+  RoleBinding,
+  Route,
+  Secret,
+  WebhookConfiguration,
+} from "./installed-objects.ts";
+
+export type * from "./installed-objects.ts";
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -28,7 +43,15 @@ export interface Namespace extends KubeObject {
 }
 
 export interface Node extends KubeObject {
-  readonly spec?: { readonly podCIDR?: string; readonly podCIDRs?: readonly string[] };
+  readonly spec?: {
+    readonly podCIDR?: string;
+    readonly podCIDRs?: readonly string[];
+    readonly taints?: readonly {
+      readonly key: string;
+      readonly value?: string;
+      readonly effect: string;
+    }[];
+  };
   readonly status?: {
     readonly addresses?: readonly { readonly type: string; readonly address: string }[];
     readonly conditions?: readonly Condition[];
@@ -44,11 +67,25 @@ export interface ContainerPort {
 export interface Container {
   readonly name: string;
   readonly image?: string;
+  readonly imagePullPolicy?: string;
   readonly command?: readonly string[];
   readonly args?: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
   readonly ports?: readonly ContainerPort[];
   readonly restartPolicy?: string;
+}
+
+/** All of its requirements have to be met; one without any is never. */
+export interface NodeSelectorTerm {
+  readonly matchExpressions?: readonly NodeRequirement[];
+  readonly matchFields?: readonly NodeRequirement[];
+}
+
+export interface NodeRequirement {
+  readonly key: string;
+  /** In, NotIn, Exists, DoesNotExist, Gt, Lt. */
+  readonly operator: string;
+  readonly values?: readonly string[];
 }
 
 export interface PodSpec {
@@ -57,6 +94,14 @@ export interface PodSpec {
   readonly hostNetwork?: boolean;
   readonly hostname?: string;
   readonly subdomain?: string;
+  readonly nodeSelector?: Labels;
+  readonly affinity?: {
+    readonly nodeAffinity?: {
+      readonly requiredDuringSchedulingIgnoredDuringExecution?: {
+        readonly nodeSelectorTerms?: readonly NodeSelectorTerm[];
+      };
+    };
+  };
   readonly restartPolicy?: string;
   readonly containers?: readonly Container[];
   readonly initContainers?: readonly Container[];
@@ -99,7 +144,12 @@ export interface Service extends KubeObject {
     readonly trafficDistribution?: string;
     readonly publishNotReadyAddresses?: boolean;
   };
-  readonly status?: { readonly conditions?: readonly Condition[] };
+  readonly status?: {
+    readonly conditions?: readonly Condition[];
+    readonly loadBalancer?: {
+      readonly ingress?: readonly { readonly ip?: string; readonly hostname?: string }[];
+    };
+  };
 }
 
 export interface EndpointSlice extends KubeObject {
@@ -273,9 +323,23 @@ export interface GatewayListener {
   readonly name: string;
   readonly port: number;
   readonly protocol: string;
+  readonly hostname?: string;
   readonly allowedRoutes?: {
     readonly namespaces?: { readonly from?: string; readonly selector?: LabelSelector };
+    readonly kinds?: readonly RouteGroupKind[];
   };
+}
+
+export interface RouteGroupKind {
+  readonly group?: string;
+  readonly kind: string;
+}
+
+export interface ListenerStatus {
+  readonly name: string;
+  readonly supportedKinds?: readonly RouteGroupKind[];
+  readonly attachedRoutes: number;
+  readonly conditions: readonly Condition[];
 }
 
 export interface Gateway extends KubeObject {
@@ -283,10 +347,20 @@ export interface Gateway extends KubeObject {
     readonly gatewayClassName?: string;
     readonly listeners?: readonly GatewayListener[];
     readonly addresses?: readonly { readonly type?: string; readonly value?: string }[];
+    readonly infrastructure?: {
+      readonly labels?: Labels;
+      readonly annotations?: Labels;
+      readonly parametersRef?: {
+        readonly group: string;
+        readonly kind: string;
+        readonly name: string;
+      };
+    };
   };
   readonly status?: {
     readonly addresses?: readonly { readonly type?: string; readonly value: string }[];
     readonly conditions?: readonly Condition[];
+    readonly listeners?: readonly ListenerStatus[];
   };
 }
 
@@ -319,6 +393,68 @@ export const RESOURCES = {
   deployments: resource<PodController>("apps/v1", "Deployment", "deployments"),
   daemonSets: resource<PodController>("apps/v1", "DaemonSet", "daemonsets"),
   statefulSets: resource<PodController>("apps/v1", "StatefulSet", "statefulsets"),
+  replicaSets: resource<PodController>("apps/v1", "ReplicaSet", "replicasets"),
+  horizontalPodAutoscalers: resource<HorizontalPodAutoscaler>(
+    "autoscaling/v2",
+    "HorizontalPodAutoscaler",
+    "horizontalpodautoscalers",
+  ),
+  podDisruptionBudgets: resource<PodDisruptionBudget>(
+    "policy/v1",
+    "PodDisruptionBudget",
+    "poddisruptionbudgets",
+  ),
+  secrets: resource<Secret>("v1", "Secret", "secrets"),
+  events: resource<KubeEvent>("v1", "Event", "events"),
+  leases: resource<Lease>("coordination.k8s.io/v1", "Lease", "leases"),
+  networkPolicies: resource<NetworkPolicy>(
+    "networking.k8s.io/v1",
+    "NetworkPolicy",
+    "networkpolicies",
+  ),
+  customResourceDefinitions: {
+    ...resource<CustomResourceDefinition>(
+      "apiextensions.k8s.io/v1",
+      "CustomResourceDefinition",
+      "customresourcedefinitions",
+      "cluster",
+    ),
+    metadataOnly: true,
+  },
+  roles: resource<Role>("rbac.authorization.k8s.io/v1", "Role", "roles"),
+  roleBindings: resource<RoleBinding>(
+    "rbac.authorization.k8s.io/v1",
+    "RoleBinding",
+    "rolebindings",
+  ),
+  clusterRoles: resource<Role>(
+    "rbac.authorization.k8s.io/v1",
+    "ClusterRole",
+    "clusterroles",
+    "cluster",
+  ),
+  clusterRoleBindings: resource<RoleBinding>(
+    "rbac.authorization.k8s.io/v1",
+    "ClusterRoleBinding",
+    "clusterrolebindings",
+    "cluster",
+  ),
+  mutatingWebhookConfigurations: resource<WebhookConfiguration>(
+    "admissionregistration.k8s.io/v1",
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+    "cluster",
+  ),
+  validatingWebhookConfigurations: resource<WebhookConfiguration>(
+    "admissionregistration.k8s.io/v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    "cluster",
+  ),
+  httpRoutes: resource<Route>("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
+  grpcRoutes: resource<Route>("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes"),
+  tcpRoutes: resource<Route>("gateway.networking.k8s.io/v1", "TCPRoute", "tcproutes"),
+  tlsRoutes: resource<Route>("gateway.networking.k8s.io/v1", "TLSRoute", "tlsroutes"),
   serviceEntries: resource<ServiceEntry>(
     "networking.istio.io/v1",
     "ServiceEntry",

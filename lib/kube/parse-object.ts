@@ -27,13 +27,19 @@ const QUALIFIED_NAME =
 const LABEL_VALUE = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 
 const label = matching(DNS_LABEL, "a DNS label (lower-case letters, digits, '-', at most 63)");
+/** Names of roles hold colons, others are no DNS names either: whatever fits into a URL's path. */
+const pathSegment = matching(/^(?!\.{1,2}$)[^/%\s]{1,253}$/, "a name without '/', '%' or blanks");
 const subdomain = matching(DNS_SUBDOMAIN, "a DNS name (lower-case letters, digits, '-', '.')");
 const qualified = matching(QUALIFIED_NAME, "a label key like app or example.org/app");
 const labels = map(
   matching(LABEL_VALUE, "a label value (letters, digits, '-_.', at most 63)"),
   qualified,
 );
-const annotations = map(text, qualified);
+/** The API server takes annotation keys in any case. */
+const annotations = map(
+  text,
+  matching(new RegExp(QUALIFIED_NAME, "i"), "an annotation key like note or example.org/note"),
+);
 const texts = list(text);
 const modes = oneOf("UNSET", "DISABLE", "PERMISSIVE", "STRICT");
 const conditions = list(
@@ -101,6 +107,12 @@ const istioSelector = object({ matchLabels: map(text) });
 const targetRef = object({ group: text, kind: text, name: text, namespace: text }, "kind", "name");
 const status = object({ conditions });
 
+/** Says nothing of the value: it is secret. */
+const secretText: Check = (value, path) => {
+  if (typeof value !== "string") throw new FieldError(path, "expected text");
+};
+const RBAC_GROUP = "rbac.authorization.k8s.io";
+
 const KINDS: Readonly<Record<string, Check>> = {
   [kindKey(RESOURCES.pods)]: object({
     spec: podSpec,
@@ -156,6 +168,20 @@ const KINDS: Readonly<Record<string, Check>> = {
     "addressType",
   ),
   [kindKey(RESOURCES.configMaps)]: object({ data: map(text) }),
+  [kindKey(RESOURCES.secrets)]: object({
+    type: text,
+    data: map(secretText),
+    stringData: map(secretText),
+  }),
+  [kindKey(RESOURCES.leases)]: object({
+    spec: object({
+      holderIdentity: text,
+      leaseDurationSeconds: integer(0, 0x7fff_ffff),
+      acquireTime: text,
+      renewTime: text,
+      leaseTransitions: integer(0, 0x7fff_ffff),
+    }),
+  }),
   [kindKey(RESOURCES.deployments)]: controller,
   [kindKey(RESOURCES.daemonSets)]: controller,
   [kindKey(RESOURCES.statefulSets)]: controller,
@@ -227,7 +253,7 @@ const KNOWN: ReadonlyMap<string, Resource> = new Map(
 
 const metadata = object(
   {
-    name: subdomain,
+    name: pathSegment,
     namespace: label,
     uid: text,
     resourceVersion: text,
@@ -268,6 +294,7 @@ export function parseObject(value: Json): KubeObject {
   const resource = resourceOf(checked);
   const meta = value.metadata;
   if (resource === null || !isJsonObject(meta)) return checked;
+  if (resource.group !== RBAC_GROUP) subdomain(meta.name ?? "", "metadata.name");
   if (!resource.namespaced && meta.namespace !== undefined)
     throw new FieldError("metadata.namespace", `a ${resource.kind} is in no namespace`);
   if (resource.namespaced) meta.namespace ??= "default";

@@ -23,9 +23,12 @@ export interface PodSpec {
   readonly subdomain?: string;
   /** Started inside the pod once it has its addresses; without one the pod only waits. */
   readonly command?: readonly string[];
+  /** `$(POD_IP)` in a value stands for the first address. */
   readonly env?: Readonly<Record<string, string>>;
   /** The pod is ready when this port accepts; without one, as soon as it runs. */
   readonly readyPort?: number;
+  /** And when a GET of this path on that port is answered with 200. */
+  readonly readyPath?: string;
   /** How long ADD is tried again when the chain refuses, as a kubelet would for ever. */
   readonly retryMs?: number;
 }

@@ -9,7 +9,7 @@ import { LabError } from "./errors.ts";
 import type { HostProc } from "./host-proc.ts";
 import type { Kubelet, PodSpec } from "./kubelet.ts";
 import { Netns } from "./netns.ts";
-import { waitForPort } from "./probe.ts";
+import { waitForPath, waitForPort } from "./probe.ts";
 import { LabProcess, run, type RunOptions, type RunResult } from "./process.ts";
 
 const READY_TIMEOUT_MS = 15_000;
@@ -178,12 +178,12 @@ export class LabPod implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const { command, readyPort } = this.spec;
+    const { command, readyPort, readyPath } = this.spec;
     const { kubelet, netns } = this.#host;
     if (command !== undefined) {
       this.#main = await this.start(command, {
         name: "main",
-        ...(this.spec.env === undefined ? {} : { env: this.spec.env }),
+        ...(this.spec.env === undefined ? {} : { env: expand(this.spec.env, this.ip) }),
       });
       void this.#main.exited.then((code) => {
         if (!this.#ended) return kubelet.setFinished(this.object, code).catch(() => {});
@@ -192,13 +192,10 @@ export class LabPod implements AsyncDisposable {
     await kubelet.setRunning(this.object, this.ips, readyPort === undefined);
     if (readyPort === undefined) return;
     try {
-      await waitForPort(
-        netns,
-        this.ip,
-        readyPort,
-        READY_TIMEOUT_MS,
-        () => this.#main?.running === false,
-      );
+      const isOver = (): boolean => this.#main?.running === false;
+      await waitForPort(netns, this.ip, readyPort, READY_TIMEOUT_MS, isOver);
+      if (readyPath !== undefined)
+        await waitForPath(netns, this.ip, readyPort, readyPath, READY_TIMEOUT_MS, isOver);
     } catch (cause) {
       const output = this.#main?.tail() ?? "";
       throw new LabError(
@@ -270,6 +267,13 @@ async function deleteSandbox(
 ): Promise<void> {
   await host.chain.delete(attachment);
   await netns[Symbol.asyncDispose]();
+}
+
+/** As a kubelet does for a field of the pod itself. */
+function expand(env: Readonly<Record<string, string>>, ip: string): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [name, value.replaceAll("$(POD_IP)", ip)]),
+  );
 }
 
 const podDir = (host: PodHost, spec: PodSpec): string =>

@@ -1,5 +1,7 @@
 // Connections that the lab's own process makes from inside a node: kubelet probes and admin requests.
+import { request } from "node:http";
 import { Socket } from "node:net";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isIpv6, parseIp } from "#lib/net/ip.ts";
 import { errnoName } from "#lib/sys/errors.ts";
@@ -67,4 +69,42 @@ export async function waitForPort(
       await sleep(RETRY_MS);
     }
   }
+}
+
+/** Tries until a GET of `path` is answered with 200, the time is over or `isOver`. @throws {LabError} with the last reason */
+export async function waitForPath(
+  netns: Netns,
+  ip: string,
+  port: number,
+  path: string,
+  timeoutMs: number,
+  isOver: () => boolean = () => false,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  for (;;) {
+    const got = await get(await connectFrom(netns, ip, port, timeoutMs), path, timeoutMs);
+    if (got.status === 200) return;
+    if (isOver() || Date.now() + RETRY_MS > deadline)
+      throw new LabError("NOT_READY", `GET ${path}: ${got.status} ${got.body.trim()}`);
+    await sleep(RETRY_MS);
+  }
+}
+
+/** Takes the socket. */
+function get(
+  socket: Socket,
+  path: string,
+  timeoutMs: number,
+): Promise<{ readonly status: number; readonly body: string }> {
+  return new Promise((resolve, reject) => {
+    const asked = request(
+      { createConnection: () => socket, path, timeout: timeoutMs },
+      (answer) => {
+        text(answer).then((body) => resolve({ status: answer.statusCode ?? 0, body }), reject);
+      },
+    );
+    asked.once("error", reject);
+    asked.once("timeout", () => asked.destroy(new Error(`no answer within ${timeoutMs} ms`)));
+    asked.end();
+  });
 }

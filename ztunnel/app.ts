@@ -3,13 +3,14 @@
 import { systemClock } from "#lib/base/clock.ts";
 import { HttpServer, type HttpListen } from "#lib/obs/http-server.ts";
 import type { LogScopes } from "#lib/obs/log-scopes.ts";
+import { readinessRoutes } from "#lib/obs/readiness-routes.ts";
 import { Readiness } from "#lib/obs/readiness.ts";
 import { closeFd, homeNetns, inNetns } from "#lib/sys/netns.ts";
 import { raiseOpenFiles } from "#lib/sys/rlimit.ts";
 import { tcpSocket } from "#lib/sys/socket.ts";
-import { EventHub } from "./admin/event-hub.ts";
-import { adminRoutes, metricsRoutes, readinessRoutes, type AdminParts } from "./admin/routes.ts";
-import { hasIpv6Loopback } from "./dns/ipv6-loopback.ts";
+import { EventHub } from "#lib/hbone/telemetry/event-hub.ts";
+import { hasIpv6Loopback } from "#lib/sys/ipv6-loopback.ts";
+import { adminRoutes, metricsRoutes, type AdminParts } from "./admin/routes.ts";
 import type { Config } from "./config.ts";
 import { ControlSide } from "./control-side.ts";
 import { trimHeap } from "./trim-heap.ts";

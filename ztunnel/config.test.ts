@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { parse as parseYaml } from "yaml";
-import { tryParseCores, tryParseDurationMs, type Env } from "./config-reader.ts";
+import { tryParseCores, tryParseDurationMs, type Env } from "#lib/base/config-reader.ts";
 import { dumpConfig, readConfig, type Config, type ConfigSurroundings } from "./config.ts";
 
 function read(env: Env, around: Partial<ConfigSurroundings> = {}): Config {

@@ -1,30 +1,14 @@
 // Every setting of the node proxy, read once at start and frozen. Names and defaults are those of
 // Istio's ztunnel (src/config.rs), so that its chart can start this program.
 import { PORT } from "#lib/net/ports.ts";
-import { LogFilter, LogFilterError } from "#lib/obs/log-filter.ts";
-import { ConfigReader, Secret, type Env } from "./config-reader.ts";
-import { readProxyConfig, type ProxyConfig } from "./proxy-config.ts";
-
-export interface TrustSource {
-  /** `file` is read again for each connection. */
-  readonly kind: "file" | "system" | "pem";
-  /** The path or the PEM text; empty for `system`. */
-  readonly value: string;
-}
-
-export type TokenSource =
-  | { readonly kind: "file"; readonly path: string }
-  | { readonly kind: "literal"; readonly token: Secret }
-  | { readonly kind: "none" };
-
-export interface ControlPlaneEndpoint {
-  /** `https://host:port`. */
-  readonly address: string;
-  readonly root: TrustSource;
-  /** Second server name that is accepted. */
-  readonly altHostname: string | null;
-  readonly headers: ReadonlyMap<string, Secret>;
-}
+import type { LogFilter } from "#lib/obs/log-filter.ts";
+import { readLogFilter } from "#lib/obs/read-log-filter.ts";
+import { readNodeMetadata, textOf } from "#lib/xds/proxy-node.ts";
+import { ConfigReader, type Env } from "#lib/base/config-reader.ts";
+import { readDrainDeadline } from "#lib/base/drain-deadline.ts";
+import { readEndpoint, readTokenSource } from "#lib/grpc/control-plane-config.ts";
+import type { ControlPlaneEndpoint, TokenSource } from "#lib/grpc/control-plane.ts";
+import { readProxyConfig } from "./proxy-config.ts";
 
 export interface Config {
   readonly mode: "shared";
@@ -92,8 +76,6 @@ export interface ConfigSurroundings {
 }
 
 export const MESH_FILE = "./etc/istio/config/mesh";
-const ROOT_FILE = "./var/run/secrets/istio/root-cert.pem";
-const TOKEN_FILE = "./var/run/secrets/tokens/istio-token";
 /** 0x539: redirection rules leave sockets with this mark alone. */
 const PACKET_MARK = 1337;
 const MAX_WINDOW = 2 ** 31 - 1;
@@ -101,12 +83,12 @@ const MAX_WINDOW = 2 ** 31 - 1;
 const FRAME_RANGE = [16_384, 16_777_215] as const;
 const DAY_MS = 86_400_000;
 
-/** @throws {ZtunnelError} CONFIG, naming every variable that is wrong */
+/** @throws {ConfigError} naming every variable that is wrong */
 export function readConfig(env: Env, around: ConfigSurroundings): Config {
   const r = new ConfigReader(env);
   const proxy = readProxyConfig(r, around.meshFile, r.text("PROXY_CONFIG", null), around.parseYaml);
   refuseUnsupported(r);
-  const metadata = readMetadata(r, proxy);
+  const metadata = readNodeMetadata(r, proxy.proxyMetadata);
   const inCluster = r.text("KUBERNETES_SERVICE_HOST", null) !== null;
   const fallback = `https://${inCluster ? "istiod.istio-system.svc" : "localhost"}:${PORT.xds}`;
   const keepalive = readKeepalive(r);
@@ -117,9 +99,9 @@ export function readConfig(env: Env, around: ConfigSurroundings): Config {
     clusterId: textOf(metadata, "CLUSTER_ID") ?? r.text("CLUSTER_ID", "Kubernetes"),
     clusterDomain: r.text("CLUSTER_DOMAIN", "cluster.local"),
     trustDomain: r.text("TRUST_DOMAIN", "cluster.local"),
-    xds: readEndpoint(r, "XDS", around, proxy.discoveryAddress ?? fallback),
-    ca: readEndpoint(r, "CA", around, fallback),
-    token: readToken(r, around),
+    xds: readEndpoint(r, "XDS", around.exists, proxy.discoveryAddress ?? fallback),
+    ca: readEndpoint(r, "CA", around.exists, fallback),
+    token: readTokenSource(r, around.exists),
     secretTtlMs: r.durationMs("SECRET_TTL", DAY_MS),
     preferredServiceNamespace: r.text("PREFERED_SERVICE_NAMESPACE", null),
     inpodUds: r.text("INPOD_UDS", "/var/run/ztunnel/ztunnel.sock"),
@@ -181,46 +163,6 @@ function refuseUnsupported(r: ConfigReader): void {
   r.unsupported("COMPLIANCE_POLICY", r.text("COMPLIANCE_POLICY", null) !== null, "none is offered");
 }
 
-function readEndpoint(
-  r: ConfigReader,
-  prefix: "XDS" | "CA",
-  around: ConfigSurroundings,
-  fallback: string,
-): ControlPlaneEndpoint {
-  const name = `${prefix}_ADDRESS`;
-  if (r.has(name) && r.text(name, null) === null)
-    r.problem(`${name} is empty: the shared mode needs a control plane`);
-  const given = r.text(name, fallback);
-  const address = given.includes("://") ? given : `https://${given}`;
-  const url = URL.parse(address);
-  if (url === null || url.protocol !== "https:" || url.hostname === "" || url.pathname !== "/")
-    r.problem(`${name}=${JSON.stringify(given)}: expected https://host:port`);
-  return {
-    address: address.replace(/\/$/, ""),
-    root: readRoot(r.text(`${prefix}_ROOT_CA`, ROOT_FILE), around),
-    altHostname: r.text(`ALT_${prefix}_HOSTNAME`, null),
-    headers: new Map(
-      [...r.withPrefix(`${prefix}_HEADER_`)].map(([key, v]) => [key.toLowerCase(), new Secret(v)]),
-    ),
-  };
-}
-
-/** An existing path, the word SYSTEM, or PEM text. The default path may appear later (a projected volume). */
-function readRoot(value: string, around: ConfigSurroundings): TrustSource {
-  if (value === "SYSTEM") return { kind: "system", value: "" };
-  if (value === ROOT_FILE || around.exists(value)) return { kind: "file", value };
-  return value.includes("-----BEGIN") ? { kind: "pem", value } : { kind: "file", value };
-}
-
-function readToken(r: ConfigReader, around: ConfigSurroundings): TokenSource {
-  const given = r.text("AUTH_TOKEN", null);
-  if (given === null)
-    return around.exists(TOKEN_FILE) ? { kind: "file", path: TOKEN_FILE } : { kind: "none" };
-  // A path that does not exist yet is still a path: a token has no slash (RFC 7519 §3).
-  if (around.exists(given) || given.includes("/")) return { kind: "file", path: given };
-  return { kind: "literal", token: new Secret(given) };
-}
-
 function readKeepalive(r: ConfigReader): Config["keepalive"] {
   const timeMs = r.durationMs("KEEPALIVE_TIME", 180_000);
   const intervalMs = r.durationMs("KEEPALIVE_INTERVAL", 180_000);
@@ -233,15 +175,6 @@ function readKeepalive(r: ConfigReader): Config["keepalive"] {
     retries,
     userTimeoutMs: userTimeout ? timeMs + retries * intervalMs : 0,
   };
-}
-
-/** With a Kubernetes grace period g, the last 5 s (1 s when g is short) are left for the forced close. */
-function readDrainDeadline(r: ConfigReader): number {
-  const explicit = r.durationMs("CONNECTION_TERMINATION_DEADLINE", null);
-  const grace = r.integer("TERMINATION_GRACE_PERIOD_SECONDS", null, 0, 86_400);
-  if (explicit !== null) return explicit;
-  if (grace === null) return 5_000;
-  return Math.max(1, grace > 10 ? grace - 5 : grace - 1) * 1_000;
 }
 
 function readWorkerThreads(r: ConfigReader, cores: number, concurrency: number | null): number {
@@ -259,36 +192,6 @@ function readWorkerThreads(r: ConfigReader, cores: number, concurrency: number |
   if (concurrency !== null) return concurrency === 0 ? cores : concurrency;
   if (limit !== null) return Math.max(limit, request);
   return Math.max(2, Math.ceil(cores / 4), request);
-}
-
-function readLogFilter(r: ConfigReader): LogFilter {
-  try {
-    return LogFilter.parse(r.text("RUST_LOG", "info"));
-  } catch (error) {
-    if (!(error instanceof LogFilterError)) throw error;
-    r.problem(`RUST_LOG: ${error.message}`);
-    return new LogFilter();
-  }
-}
-
-/** proxyMetadata, then ISTIO_META_*, then ISTIO_METAJSON_*; later entries win. */
-function readMetadata(r: ConfigReader, proxy: ProxyConfig): Map<string, unknown> {
-  const metadata = new Map<string, unknown>();
-  for (const [key, value] of proxy.proxyMetadata)
-    metadata.set(key.replace(/^ISTIO_META_/, ""), value);
-  for (const [key, value] of r.withPrefix("ISTIO_META_")) metadata.set(key, value);
-  for (const [key, value] of r.withPrefix("ISTIO_METAJSON_"))
-    try {
-      metadata.set(key, JSON.parse(value));
-    } catch {
-      r.problem(`ISTIO_METAJSON_${key}: expected JSON`);
-    }
-  return metadata;
-}
-
-function textOf(metadata: ReadonlyMap<string, unknown>, key: string): string | null {
-  const value = metadata.get(key);
-  return typeof value === "string" && value !== "" ? value : null;
 }
 
 /** The configuration as `/config_dump` shows it: secrets stay hidden, maps become objects. */

@@ -2,29 +2,29 @@
 // local workloads feed the certificates, pods of the node agent get listeners and a DNS server.
 import { systemClock } from "#lib/base/clock.ts";
 import { CaClient } from "#lib/grpc/ca-client.ts";
+import { connectionSettings } from "#lib/grpc/control-plane.ts";
 import { MeshTables } from "#lib/model/tables.ts";
 import type { LogScopes } from "#lib/obs/log-scopes.ts";
 import type { NetnsFd } from "#lib/sys/netns.ts";
 import { mallocTrim } from "#lib/sys/raw.ts";
-import { filterAccessLines } from "./access-lines.ts";
+import { dataPlaneAccessLevel, filterAccessLines } from "#lib/hbone/telemetry/access-lines.ts";
+import { OnDemandDns } from "#lib/hbone/on-demand-dns.ts";
+import type { CertificateView } from "#lib/pki/certificate-entry.ts";
+import { CertificateManager } from "#lib/pki/certificate-manager.ts";
+import { fetchFrom } from "#lib/pki/signer.ts";
+import { XdsCounters } from "#lib/xds/xds-counters.ts";
 import type { Config } from "./config.ts";
 import { DnsCounters } from "./dns/dns-counters.ts";
 import { Forwarder } from "./dns/forwarder.ts";
 import { DnsHandler } from "./dns/handler.ts";
-import { OnDemandDns } from "./dns/on-demand.ts";
 import { PodDns } from "./dns/pod-dns.ts";
 import { resolvConfReader } from "./dns/resolv-conf.ts";
-import type { CertificateView } from "./identity/certificate-entry.ts";
-import { CertificateManager } from "./identity/certificate-manager.ts";
-import { fetchFrom } from "./identity/signer.ts";
 import { Pods } from "./inpod/pods.ts";
 import { ZdsClient } from "./inpod/zds-client.ts";
-import { XdsCounters } from "./metrics.ts";
 import type { PodInfo } from "./proxy/messages.ts";
-import { connectionSettings } from "./state/control-plane.ts";
 import { DataPlane } from "./state/data-plane.ts";
 import { SettleTrim } from "./state/settle-trim.ts";
-import { spawnWorker, workerAccessLevel } from "./state/spawn-worker.ts";
+import { spawnWorker } from "./state/spawn-worker.ts";
 import { TableFeed } from "./state/table-feed.ts";
 import type { WorkerLink } from "./state/worker-link.ts";
 import { WorkloadWatch } from "./state/workload-watch.ts";
@@ -118,7 +118,7 @@ export class ControlSide implements AsyncDisposable {
       random,
     });
     scopes.onChange(() => {
-      const access = workerAccessLevel(scopes.level("access"));
+      const access = dataPlaneAccessLevel(scopes.level("access"));
       this.dataPlane.broadcast({ type: "log-level", access });
     });
     this.dataPlane.ready().catch(onFatal);

@@ -1,18 +1,13 @@
 // The metric series of the node proxy, under Istio's names and in Istio's label order; our own are in
-// metrics-own.ts. Values come from the workers and counters when scraped; prom-client writes the text.
+// lib/hbone/telemetry/metrics-own.ts. Values come from the workers and counters when scraped; prom-client writes the text.
+import { bare, gauge, histogram, labelsOf, type Family } from "#lib/obs/metric-family.ts";
+import { processFamilies } from "#lib/obs/process-metrics.ts";
+import { mergeCounts, own } from "#lib/hbone/telemetry/metrics-own.ts";
+import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
+import { SOURCE_LABELS } from "#lib/hbone/telemetry/traffic-labels.ts";
+import { socketFamilies, trafficFamilies } from "#lib/hbone/telemetry/traffic-metrics.ts";
+import { xdsFamilies, type XdsCounters } from "#lib/xds/xds-counters.ts";
 import { DURATION_BUCKETS, type DnsSeries } from "./dns/dns-counters.ts";
-import {
-  bare,
-  gauge,
-  histogram,
-  labelsOf,
-  mergeBy,
-  type Family,
-  type Labels,
-} from "./metric-family.ts";
-import { mergeCounts, own } from "./metrics-own.ts";
-import type { MetricsSnapshot, TrafficSeries } from "./proxy/messages.ts";
-import { SOURCE_LABELS, TRAFFIC_LABELS } from "./proxy/traffic-labels.ts";
 
 /** What one scrape sees. */
 export interface MetricsInput {
@@ -26,130 +21,19 @@ export interface MetricsInput {
     readonly stopped: number;
   };
   readonly build: { readonly tag: string };
-  readonly files: { readonly open: number; readonly max: number };
-}
-
-/** Counted as it happens by the xDS client. */
-export class XdsCounters {
-  readonly terminations = new Map<string, number>();
-  readonly messages = new Map<string, number>();
-  readonly bytes = new Map<string, number>();
-
-  terminated(reason: string): void {
-    add(this.terminations, reason, 1);
-  }
-
-  received(typeUrl: string, bytes: number): void {
-    add(this.messages, typeUrl, 1);
-    add(this.bytes, typeUrl, bytes);
-  }
 }
 
 const DNS_SECONDS = "istio_dns_upstream_request_duration_seconds";
-const FLAGS_AT = TRAFFIC_LABELS.indexOf("response_flags");
+
 export function collect(input: MetricsInput): Family[] {
   return [
-    ...traffic(input.workers),
-    ...sockets(input.workers),
+    ...trafficFamilies(input.workers),
+    ...socketFamilies(input.workers),
     ...dns(input),
-    ...xds(input.xds),
+    ...xdsFamilies(input.xds),
     ...pods(input.pods),
-    gauge("istio_build", "Istio component build info", [
-      { labels: { component: "ztunnel", tag: input.build.tag }, value: 1 },
-    ]),
-    gauge("process_open_fds", "Number of open file descriptors", [bare(input.files.open)]),
-    gauge("process_max_fds", "Maximum number of open file descriptors", [bare(input.files.max)]),
+    ...processFamilies("ztunnel", input.build.tag),
     ...own(input.workers),
-  ];
-}
-
-function traffic(workers: readonly MetricsSnapshot[]): Family[] {
-  const merged = mergeTraffic(workers).map((series) => ({ series, labels: trafficLabels(series) }));
-  const counter = (
-    name: string,
-    help: string,
-    value: (series: TrafficSeries) => number,
-    has: (series: TrafficSeries) => boolean,
-  ): Family => ({
-    name,
-    help,
-    type: "counter",
-    samples: merged
-      .filter(({ series }) => has(series))
-      .map(({ series, labels }) => ({ labels, value: value(series) })),
-  });
-  // A series with a flag counts ends only; what is live is counted under `-`.
-  const isLive = (series: TrafficSeries): boolean => series.labels[FLAGS_AT] === "-";
-  return [
-    counter(
-      "istio_tcp_connections_opened_total",
-      "The total number of TCP connections opened",
-      (s) => s.opened,
-      isLive,
-    ),
-    counter(
-      "istio_tcp_connections_closed_total",
-      "The total number of TCP connections closed",
-      (s) => s.closed,
-      (s) => s.closed > 0,
-    ),
-    counter(
-      "istio_tcp_connections_failed_total",
-      "The total number of TCP connections failed",
-      (s) => s.failed,
-      (s) => s.failed > 0,
-    ),
-    counter(
-      "istio_tcp_received_bytes_total",
-      "The size of total bytes received during request in case of a TCP connection",
-      (s) => s.received,
-      isLive,
-    ),
-    counter(
-      "istio_tcp_sent_bytes_total",
-      "The size of total bytes sent during response in case of a TCP connection",
-      (s) => s.sent,
-      isLive,
-    ),
-  ];
-}
-
-/** One series per label set: a pod lives in one worker, but its peers' labels may come from several. */
-function mergeTraffic(workers: readonly MetricsSnapshot[]): TrafficSeries[] {
-  return mergeBy(
-    workers.flatMap((worker) => worker.traffic),
-    ({ labels }) => labels.join("\0"),
-    addSeries,
-  );
-}
-
-function addSeries(a: TrafficSeries, b: TrafficSeries): TrafficSeries {
-  return {
-    labels: a.labels,
-    opened: a.opened + b.opened,
-    closed: a.closed + b.closed,
-    failed: a.failed + b.failed,
-    received: a.received + b.received,
-    sent: a.sent + b.sent,
-  };
-}
-
-function trafficLabels(series: TrafficSeries): Labels {
-  return labelsOf(TRAFFIC_LABELS, series.labels);
-}
-
-function sockets(workers: readonly MetricsSnapshot[]): Family[] {
-  const sum = (of: "source" | "destination"): number =>
-    workers.reduce((total, worker) => total + worker.socketsOpen[of], 0);
-  return [
-    gauge(
-      "istio_tcp_sockets_open",
-      "The number of sockets currently open",
-      (["source", "destination"] as const).map((reporter) => ({
-        labels: { reporter },
-        value: sum(reporter),
-      })),
-    ),
   ];
 }
 
@@ -205,40 +89,6 @@ function dns(input: MetricsInput): Family[] {
   ];
 }
 
-function xds(counters: XdsCounters): Family[] {
-  const counter = (
-    name: string,
-    help: string,
-    label: string,
-    values: ReadonlyMap<string, number>,
-  ): Family => ({
-    name,
-    help,
-    type: "counter",
-    samples: [...values].map(([key, value]) => ({ labels: { [label]: key }, value })),
-  });
-  return [
-    counter(
-      "istio_xds_connection_terminations_total",
-      "The total number of completed connections to xds server",
-      "reason",
-      counters.terminations,
-    ),
-    counter(
-      "istio_xds_message_total",
-      "Total number of messages received",
-      "url",
-      counters.messages,
-    ),
-    counter(
-      "istio_xds_message_bytes_total",
-      "Total number of bytes received",
-      "url",
-      counters.bytes,
-    ),
-  ];
-}
-
 /** Without the istio_ prefix, as Istio has them. */
 function pods(input: MetricsInput["pods"]): Family[] {
   const counter = (name: string, help: string, value: number): Family => ({
@@ -269,8 +119,4 @@ function pods(input: MetricsInput["pods"]): Family[] {
       input.stopped,
     ),
   ];
-}
-
-function add(counts: Map<string, number>, key: string, by: number): void {
-  counts.set(key, (counts.get(key) ?? 0) + by);
 }

@@ -1,6 +1,6 @@
 // The part of Istio's ProxyConfig a node proxy reads: from the mesh file's `defaultConfig`, then from
 // the PROXY_CONFIG variable, which wins field by field (and entry by entry in `proxyMetadata`).
-import type { ConfigReader } from "./config-reader.ts";
+import type { ConfigReader } from "#lib/base/config-reader.ts";
 
 export interface ProxyConfig {
   readonly discoveryAddress: string | null;

@@ -4,10 +4,9 @@ import { availableParallelism } from "node:os";
 import { createLogger } from "#lib/obs/log.ts";
 import { LogScopes } from "#lib/obs/log-scopes.ts";
 import { LogSink } from "#lib/obs/log-sink.ts";
+import { ConfigError, type Env } from "#lib/base/config-reader.ts";
 import { runApp } from "./app.ts";
-import type { Env } from "./config-reader.ts";
 import { MESH_FILE, readConfig, type Config } from "./config.ts";
-import { ZtunnelError } from "./errors.ts";
 
 /**
  * @param exit    ends the process at once: the second SIGINT
@@ -59,7 +58,7 @@ async function readEnvironment(env: Env, sink: LogSink): Promise<Config | null> 
       parseYaml: (text) => yaml?.parse(text) as unknown,
     });
   } catch (error) {
-    if (!(error instanceof ZtunnelError)) throw error;
+    if (!(error instanceof ConfigError)) throw error;
     const log = createLogger({ scope: "app", level: "info", format: "plain", destination: sink });
     log.error({ error }, "cannot start");
     return null;

@@ -12,6 +12,7 @@ import {
 } from "@grpc/grpc-js";
 import type { SecureContextOptions } from "node:tls";
 import { grpcError, type GrpcError } from "./errors.ts";
+import { paceWrites } from "./paced-writes.ts";
 
 export interface ServingPair {
   /** Leaf first, then its issuers. */
@@ -68,7 +69,11 @@ export class GrpcServer {
     handler: (stream: ServerDuplexStream<Req, Res>) => void,
   ): void {
     const { path, responseSerialize, requestDeserialize } = method;
-    this.#server.register(path, handler, responseSerialize, requestDeserialize, "bidi");
+    const start = (stream: ServerDuplexStream<Req, Res>): void => {
+      paceWrites(stream);
+      handler(stream);
+    };
+    this.#server.register(path, start, responseSerialize, requestDeserialize, "bidi");
   }
 
   /** What `handler` throws becomes the status: a `GrpcError` as it is, anything else `UNKNOWN`. */

@@ -336,6 +336,13 @@ export class Tunnel implements FdHandler, Flushable, Task {
     if (this.#credit < limit.CREDIT_MAX) this.#credit += limit.CREDIT_PER_DATA_FRAME + length;
   }
 
+  /** Hot path. Frames `length` bytes of `from`, which is borrowed; no more than `reserve` allowed. */
+  commitCopy(stream: HboneStream, from: Buffer, offset: number, length: number): void {
+    if (this.#write === null) return;
+    from.copy(this.#write.bytes, this.#end + HEADER, offset, offset + length);
+    this.commit(stream, length);
+  }
+
   /** No more bytes from our side. Forgets the stream when both sides have ended. */
   endStream(stream: HboneStream): void {
     if (stream.tunnel !== this || stream.isLocalEnded) return;

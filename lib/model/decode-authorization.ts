@@ -19,7 +19,14 @@ const ACTION = ["Allow", "Deny"] as const;
  * @throws {ModelError} for malformed bytes, an unknown scope or action, an invalid range, an unset string matcher
  */
 export function decodeAuthorization(key: string, bytes: Uint8Array): Authorization {
-  const m = decodeMessage("Authorization", (b) => AuthorizationMessage.decode(b), bytes);
+  return authorizationFromMessage(
+    key,
+    decodeMessage("Authorization", (b) => AuthorizationMessage.decode(b), bytes),
+  );
+}
+
+/** @throws {ModelError} as `decodeAuthorization`, for what a message may still hold */
+export function authorizationFromMessage(key: string, m: AuthorizationMessage): Authorization {
   return {
     key,
     name: m.name,

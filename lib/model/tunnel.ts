@@ -16,6 +16,8 @@ export type Reason =
   | "ip_mismatch"
   | "bad_authority"
   | "unknown_hostname"
+  /** A waypoint was asked for what is not bound to it. */
+  | "not_bound"
   | "no_port"
   | "self_call"
   | "connect_failed"

@@ -35,19 +35,41 @@ export interface PluggedInCa {
   readonly warnings: readonly string[];
 }
 
+/** Files by name, wherever they are. */
+export interface CaFiles {
+  /** For messages: `directory /etc/cacerts`. */
+  readonly name: string;
+  /** For messages: one of the files, as a person would name it. */
+  place(file: string): string;
+  /** @returns `null` when there is no such file. */
+  read(file: string): Promise<string | null>;
+}
+
+/** Reads and verifies the CA in `dir`, as `pluggedInCa`. */
+export async function loadPluggedInCa(dir: string, nowMs: number): Promise<PluggedInCa | null> {
+  return pluggedInCa(
+    {
+      name: `directory ${dir}`,
+      place: (file) => join(dir, file),
+      read: (file) => readText(dir, file),
+    },
+    nowMs,
+  );
+}
+
 /**
- * Reads and verifies the CA in `dir`.
+ * Reads and verifies a CA.
  * @returns `null` when none of the files exists: the caller makes a self-signed CA
  * @throws {PkiError} `CA_FILES_INVALID` naming the file and what is wrong with it; half a set is an error
  */
-export async function loadPluggedInCa(dir: string, nowMs: number): Promise<PluggedInCa | null> {
-  const isTlsLayout = (await readText(dir, KUBERNETES_TLS.certificate)) !== null;
+export async function pluggedInCa(files: CaFiles, nowMs: number): Promise<PluggedInCa | null> {
+  const isTlsLayout = (await files.read(KUBERNETES_TLS.certificate)) !== null;
   const layout = isTlsLayout ? KUBERNETES_TLS : ISTIO;
   const names = [...new Set([layout.certificate, layout.key, layout.root, ...layout.chain])];
   const texts = new Map<string, string>();
   const missing: string[] = [];
   for (const name of names) {
-    const text = await readText(dir, name);
+    const text = await files.read(name);
     if (text === null) missing.push(name);
     else texts.set(name, text);
   }
@@ -56,17 +78,17 @@ export async function loadPluggedInCa(dir: string, nowMs: number): Promise<Plugg
   if (missing.length > 0)
     throw new PkiError(
       "CA_FILES_INVALID",
-      `CA directory ${dir} has ${[...texts.keys()].join(", ")} but lacks ${missing.join(", ")}; provide all of them, or none for a self-signed CA`,
+      `CA ${files.name} has ${[...texts.keys()].join(", ")} but lacks ${missing.join(", ")}; provide all of them, or none for a self-signed CA`,
     );
   const text = (name: string): string => texts.get(name) ?? "";
   const part = <T>(name: string, parse: (text: string) => T): T =>
-    inFile(dir, name, () => parse(text(name)));
+    inFile(files, name, () => parse(text(name)));
 
   const certificate = part(layout.certificate, parseCertificate);
   const key = part(layout.key, parsePrivateKey);
   const trust = part(layout.root, parseTrustBundle);
   const chain = layout.chain.flatMap((name) => part(name, parseCertificates));
-  const bundle = inFile(dir, layout.certificate, () =>
+  const bundle = inFile(files, layout.certificate, () =>
     makeCaBundle(certificate, key, chain, trust.roots, nowMs),
   );
   const warnings: string[] = [];
@@ -82,12 +104,12 @@ export async function loadExtraRoots(dir: string): Promise<string> {
   return (await readText(dir, ISTIO.root)) ?? "";
 }
 
-function inFile<T>(dir: string, name: string, body: () => T): T {
+function inFile<T>(files: CaFiles, name: string, body: () => T): T {
   try {
     return body();
   } catch (cause) {
     const detail = cause instanceof Error ? cause.message : String(cause);
-    throw new PkiError("CA_FILES_INVALID", `${join(dir, name)}: ${detail}`, { cause });
+    throw new PkiError("CA_FILES_INVALID", `${files.place(name)}: ${detail}`, { cause });
   }
 }
 

@@ -7,6 +7,8 @@ export type PkiErrorCode =
   | "KEY_INVALID"
   | "CHAIN_INVALID"
   | "SIGNER_INVALID"
+  /** What a certificate authority answered cannot be used. */
+  | "SIGNER_ANSWER"
   | "CA_FILES_INVALID"
   | "JWKS_INVALID";
 

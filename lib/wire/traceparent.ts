@@ -21,6 +21,11 @@ export function newTraceparent(random: RandomUint32): string {
   return text.toString("latin1");
 }
 
+/** Whether a peer's trace context can be passed on as it is. */
+export function isTraceparent(value: string): boolean {
+  return /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(value);
+}
+
 /**
  * A small fast generator (sfc32) for ids and tests; not for secrets.
  * @param seed four 32-bit numbers, from a real random source in production

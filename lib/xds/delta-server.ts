@@ -2,7 +2,7 @@
 // names, it says what to send. What was asked for and what is pending is all it remembers.
 import type { OutgoingResource, OutgoingResponse } from "../grpc/delta-messages.ts";
 import type { DeltaDiscoveryRequest } from "../wire/gen/discovery.gen.ts";
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "./type-urls.ts";
+import { ADDRESS_TYPE, POLICY_TYPES } from "./type-urls.ts";
 
 /** Live tables of resources by name. Read at the moment of sending, so that changes coalesce by themselves. */
 export interface DeltaSource {
@@ -134,13 +134,15 @@ export class DeltaServerStream {
    * @param nonce a new one for each response
    */
   flush(nonce: () => string, systemVersion: string): OutgoingResponse[] {
-    const policies = this.#take(AUTHORIZATION_TYPE);
+    const policies = [...POLICY_TYPES].map((url) => this.#take(url));
     const addresses = this.#take(ADDRESS_TYPE);
     const others = [...this.#subscriptions.keys()]
-      .filter((url) => url !== AUTHORIZATION_TYPE && url !== ADDRESS_TYPE)
+      .filter((url) => !POLICY_TYPES.has(url) && url !== ADDRESS_TYPE)
       .map((url) => this.#take(url));
-    const [before, after] = split(policies, addresses);
-    return [before, addresses, after, ...others]
+    const parts = policies.map((draft) => split(draft, addresses));
+    const before = parts.map(([first]) => first);
+    const after = parts.map(([, last]) => last);
+    return [...before, addresses, ...after, ...others]
       .filter((draft) => draft !== null)
       .map((draft) => {
         const response = { ...draft, nonce: nonce(), systemVersion };

@@ -5,12 +5,8 @@ import { Worker } from "node:worker_threads";
 import { createEventFd, signalEventFd } from "#lib/sys/eventfd.ts";
 import { openNetns } from "#lib/sys/netns.ts";
 import { raiseOpenFiles } from "#lib/sys/rlimit.ts";
-import type {
-  CertificateMaterial,
-  FromWorker,
-  PodInfo,
-  ToWorker,
-} from "../../ztunnel/proxy/messages.ts";
+import type { CertificateMaterial } from "#lib/pki/certificate-material.ts";
+import type { FromWorker, PodInfo, ToWorker } from "../../ztunnel/proxy/messages.ts";
 import type { WorkerConfig } from "../../ztunnel/proxy/worker-config.ts";
 
 export interface BareConfig {

@@ -5,18 +5,19 @@ import { parse as parseYaml } from "yaml";
 import { HttpServer, type Routes } from "#lib/obs/http-server.ts";
 import { LogFilter } from "#lib/obs/log-filter.ts";
 import { LogScopes } from "#lib/obs/log-scopes.ts";
+import { readinessRoutes } from "#lib/obs/readiness-routes.ts";
 import { Readiness } from "#lib/obs/readiness.ts";
 import { ips, mesh, policy, service, vips, workload, match } from "#lib/model/test-mesh.ts";
 import type { TunnelEvent } from "#lib/model/tunnel.ts";
+import { XdsCounters } from "#lib/xds/xds-counters.ts";
+import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
+import { SOURCE_LABELS, TRAFFIC_LABELS } from "#lib/hbone/telemetry/traffic-labels.ts";
+import { EventHub } from "#lib/hbone/telemetry/event-hub.ts";
 import { readConfig } from "../config.ts";
 import { DnsCounters, observeUpstream } from "../dns/dns-counters.ts";
-import { XdsCounters } from "../metrics.ts";
-import type { MetricsSnapshot } from "../proxy/messages.ts";
-import { SOURCE_LABELS, TRAFFIC_LABELS } from "../proxy/traffic-labels.ts";
 import type { Snapshots } from "../state/data-plane.ts";
 import type { SnapshotKind } from "../state/worker-link.ts";
-import { EventHub } from "./event-hub.ts";
-import { adminRoutes, metricsRoutes, readinessRoutes, type AdminParts } from "./routes.ts";
+import { adminRoutes, metricsRoutes, type AdminParts } from "./routes.ts";
 
 const CONNECTION = {
   src: "10.0.1.9:1",

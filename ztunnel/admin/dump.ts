@@ -1,10 +1,10 @@
 // `/config_dump`: all this proxy knows, in the shape `istioctl ztunnel-config` reads.
 import { dumpTables } from "#lib/model/config-dump.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
+import type { CertificateView } from "#lib/pki/certificate-entry.ts";
+import { dumpCertificates } from "#lib/pki/certificates-dump.ts";
 import type { PodConnections } from "../proxy/messages.ts";
 import { dumpConfig, type Config } from "../config.ts";
-import type { CertificateView } from "../identity/certificate-entry.ts";
-import { dumpCertificates } from "../identity/certificates-dump.ts";
 import type { PodView } from "../inpod/pods.ts";
 
 export interface DumpInput {

@@ -1,22 +1,21 @@
 // The paths of the admin, metrics and readiness ports, put together from what answers them.
-import { readdirSync, readFileSync } from "node:fs";
-import { promisify } from "node:util";
-import { gzip } from "node:zlib";
-import type { HttpReply, HttpRequest, Route, Routes } from "#lib/obs/http-server.ts";
+import { eventsRoute, tunnelList } from "#lib/hbone/telemetry/live-routes.ts";
+import type { HttpReply, Route, Routes } from "#lib/obs/http-server.ts";
 import type { LogScopes } from "#lib/obs/log-scopes.ts";
-import type { Readiness } from "#lib/obs/readiness.ts";
+import type { Family } from "#lib/obs/metric-family.ts";
+import { metricsRoutes as routesOfMetrics } from "#lib/obs/metrics-routes.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
+import type { CertificateManager } from "#lib/pki/certificate-manager.ts";
+import type { XdsCounters } from "#lib/xds/xds-counters.ts";
+import type { EventHub } from "#lib/hbone/telemetry/event-hub.ts";
+import { loggingRoute } from "#lib/obs/logging-route.ts";
 import type { Config } from "../config.ts";
 import type { DnsCounters } from "../dns/dns-counters.ts";
-import type { CertificateManager } from "../identity/certificate-manager.ts";
 import type { Pods } from "../inpod/pods.ts";
-import { collect, type XdsCounters } from "../metrics.ts";
+import { collect } from "../metrics.ts";
 import type { DataPlane } from "../state/data-plane.ts";
 import { configDump } from "./dump.ts";
-import type { EventHub } from "./event-hub.ts";
 import { explainRoute } from "./explain.ts";
-import { loggingRoute } from "./logging.ts";
-import { metricsText } from "./metrics-text.ts";
 import { cpuProfileRoute, heapActivationRoute, heapProfileRoute } from "./profile.ts";
 
 /** What the routes look at; all borrowed. */
@@ -62,7 +61,7 @@ export function adminRoutes(parts: AdminParts): Routes {
       },
     ],
     ["/ambit/tunnels", { methods: ["GET", "HEAD"], handle: () => tunnels(parts) }],
-    ["/ambit/events", { methods: ["GET"], handle: (request) => events(parts, request) }],
+    ["/ambit/events", eventsRoute(parts.events)],
     ["/ambit/explain", explainRoute(tables, config)],
     ["/debug/pprof/profile", cpuProfileRoute],
     ["/debug/pprof/heap", heapProfileRoute],
@@ -71,27 +70,7 @@ export function adminRoutes(parts: AdminParts): Routes {
 }
 
 export function metricsRoutes(parts: AdminParts): Routes {
-  const route: Route = { handle: (request) => scrape(parts, request) };
-  return new Map([
-    ["/metrics", route],
-    ["/stats/prometheus", route],
-  ]);
-}
-
-export function readinessRoutes(readiness: Readiness): Routes {
-  return new Map<string, Route>([
-    [
-      "/healthz/ready",
-      {
-        methods: ["GET"],
-        handle: (): HttpReply => {
-          const pending = readiness.pending();
-          if (pending.length === 0) return { body: "ready\n" };
-          return { status: 500, body: `not ready, pending: ${pending.join(", ")}\n` };
-        },
-      },
-    ],
-  ]);
+  return routesOfMetrics(() => families(parts));
 }
 
 async function dump(parts: AdminParts): Promise<HttpReply> {
@@ -107,60 +86,25 @@ async function dump(parts: AdminParts): Promise<HttpReply> {
   return { type: "application/json", body };
 }
 
-async function tunnels({ config, dataPlane }: AdminParts): Promise<HttpReply> {
-  const { answers, failed } = await dataPlane.snapshots("tunnels");
-  const list = {
-    apiVersion: "ambit/v1",
-    kind: "TunnelList",
-    items: answers.flatMap(({ snapshot }) => snapshot.tunnels ?? []),
-    meta: {
-      generatedAt: new Date().toISOString(),
-      cluster: config.clusterId,
-      partial: failed.map((error) => ({ node: config.nodeName, error })),
-    },
-  };
-  return { type: "application/json", body: `${JSON.stringify(list)}\n` };
-}
-
-async function events(
-  { events: hub }: AdminParts,
-  { url, signal }: HttpRequest,
-): Promise<HttpReply> {
-  const since = url.searchParams.get("since");
-  if (since !== null && !/^\d{1,15}$/.test(since))
-    return { status: 400, body: "since must be the number of an event\n" };
-  return {
-    type: "application/x-ndjson",
-    body: await hub.open(since === null ? null : Number(since), signal),
-  };
-}
-
-const compress = promisify(gzip);
-
-async function scrape(parts: AdminParts, { headers }: HttpRequest): Promise<HttpReply> {
+async function families(parts: AdminParts): Promise<Family[]> {
   const { dataPlane, pods, config } = parts;
   const { answers } = await dataPlane.snapshots("metrics");
-  const text = await metricsText(
-    collect({
-      workers: answers.flatMap(({ snapshot }) => snapshot.metrics ?? []),
-      dns: parts.dnsCounters.all(),
-      xds: parts.xdsCounters,
-      pods,
-      build: { tag: config.istioVersion },
-      files: openFiles(),
-    }),
-  );
-  const accepted = headers.accept ?? "";
-  const type = accepted.includes("application/openmetrics-text")
-    ? "application/openmetrics-text;charset=utf-8;version=1.0.0"
-    : "text/plain; charset=utf-8";
-  if (!/\bgzip\b/.test(String(headers["accept-encoding"] ?? ""))) return { type, body: text };
-  return { type, headers: { "content-encoding": "gzip" }, body: await compress(text) };
+  return collect({
+    workers: answers.flatMap(({ snapshot }) => snapshot.metrics ?? []),
+    dns: parts.dnsCounters.all(),
+    xds: parts.xdsCounters,
+    pods,
+    build: { tag: config.istioVersion },
+  });
 }
 
-function openFiles(): { readonly open: number; readonly max: number } {
-  const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1];
-  return { open: readdirSync("/proc/self/fd").length, max: Number(limit ?? 0) };
+async function tunnels({ config, dataPlane }: AdminParts): Promise<HttpReply> {
+  const { answers, failed } = await dataPlane.snapshots("tunnels");
+  return tunnelList({
+    views: answers.flatMap(({ snapshot }) => snapshot.tunnels ?? []),
+    cluster: config.clusterId,
+    partial: failed.map((error) => ({ node: config.nodeName, error })),
+  });
 }
 
 function indexPage(): string {

@@ -7,8 +7,8 @@ import { closeFd, inNetns, type NetnsFd } from "#lib/sys/netns.ts";
 import { bindUdp, listenTcp } from "#lib/sys/socket.ts";
 import { DNS_HEADER_BYTES } from "#lib/wire/dns.ts";
 import { DnsTcpReader, frameTcpMessage } from "#lib/wire/dns-tcp.ts";
+import { hasIpv6Loopback } from "#lib/sys/ipv6-loopback.ts";
 import type { DnsHandler } from "./handler.ts";
-import { hasIpv6Loopback } from "./ipv6-loopback.ts";
 
 /** Queries of one pod that may be open at once; the next one is refused. */
 const MAX_QUERIES = 256;

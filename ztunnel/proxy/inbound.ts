@@ -3,6 +3,7 @@
 import { CONNECT_TIMEOUT_MS } from "#lib/hbone/limits.ts";
 import { type ConnectRequest, Tunnel, type TunnelOwner } from "#lib/hbone/tunnel.ts";
 import type { HboneError } from "#lib/hbone/errors.ts";
+import { checkTrustDomain, firstIdentity } from "#lib/hbone/peer-identity.ts";
 import {
   cameThroughGateway,
   decideInboundHbone,
@@ -13,26 +14,28 @@ import { authorize, type Permit, type Verdict } from "#lib/model/rbac.ts";
 import type { PolicyConn } from "#lib/model/policy-match.ts";
 import { identityOf, type Workload } from "#lib/model/workload.ts";
 import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
-import { spiffeParts, tryParseSpiffeId, type SpiffeId } from "#lib/net/spiffe.ts";
+import type { SpiffeId } from "#lib/net/spiffe.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLOUT, type Timer } from "#lib/sys/reactor.ts";
 import { localAddr, resetOnClose, socketError } from "#lib/sys/socket.ts";
 import { SysError } from "#lib/sys/errors.ts";
 import { ERROR } from "#lib/wire/http2.ts";
 import { parseBaggage, parseForwardedHost } from "#lib/wire/connect-headers.ts";
-import { connectToApp } from "./app-socket.ts";
-import { acceptHeaders } from "./baggage.ts";
-import { type Connection, type Failure } from "./connection.ts";
+import { acceptHeaders } from "#lib/hbone/telemetry/baggage.ts";
+import { type Connection, type Failure } from "#lib/hbone/telemetry/connection.ts";
 import {
   CLIENT_RESET,
+  deniedHeader,
   failureOfConnect,
   failureOfEnd,
   failureOfTunnel,
   failureOfVerdict,
-} from "./failures.ts";
-import type { Listener, Live, Pod } from "./pod.ts";
-import { Splice, type SpliceEnd } from "./splice.ts";
-import type { EndLabels } from "./traffic-labels.ts";
+} from "#lib/hbone/telemetry/failures.ts";
+import { Splice, type SpliceEnd } from "#lib/hbone/splice.ts";
+import type { EndLabels } from "#lib/hbone/telemetry/traffic-labels.ts";
+import type { Live } from "#lib/hbone/telemetry/live.ts";
+import { connectToApp } from "./app-socket.ts";
+import type { Listener, Pod } from "./pod.ts";
 
 /** Takes an accepted socket. */
 export function onInboundHbone(pod: Pod, fd: number, peer: SocketAddr, listener: Listener): void {
@@ -80,15 +83,6 @@ export function onInboundHbone(pod: Pod, fd: number, peer: SocketAddr, listener:
   });
 }
 
-/** Some identity of the peer must be of our own trust domain. */
-function checkTrustDomain(sans: readonly string[], trustDomain: string): string | null {
-  for (const san of sans) {
-    const id = tryParseSpiffeId(san);
-    if (id !== null && spiffeParts(id).trustDomain === trustDomain) return null;
-  }
-  return `the peer shows ${sans.join(", ") || "no identity"}, none of trust domain ${trustDomain}`;
-}
-
 /** The streams of one peer's tunnel. */
 class InboundTunnel implements TunnelOwner {
   readonly pod: Pod;
@@ -106,10 +100,7 @@ class InboundTunnel implements TunnelOwner {
   }
 
   onOpen(tunnel: Tunnel): void {
-    for (const san of tunnel.peerUriSans) {
-      this.identity = tryParseSpiffeId(san);
-      if (this.identity !== null) return;
-    }
+    this.identity = firstIdentity(tunnel.peerUriSans);
   }
 
   onGoAway(): void {
@@ -326,11 +317,6 @@ const NO_PERMIT: Failure = {
   reason: "policy_no_allow_match",
   detail: "no permit to forward",
 };
-
-/** Reason and policy for the client's log. Names travel as they are: Kubernetes names are plain ASCII. */
-function deniedHeader(failure: Failure): string {
-  return failure.policy === undefined ? failure.reason : `${failure.reason} ${failure.policy}`;
-}
 
 /** The source in its own words, when its record is not known here. Telemetry only. */
 function baggageEnd(text: string | null): EndLabels | null {

@@ -1,29 +1,15 @@
 // What the main thread and a data-plane worker say to each other. Plain data: everything here
 // survives structured clone; resource bytes live in shared memory and are never copied.
-import type { HandshakeOutcome } from "#lib/hbone/tunnel.ts";
+import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
 import type { TableOp } from "#lib/model/table-op.ts";
 import type { ConnectionView, TunnelEvent, TunnelView } from "#lib/model/tunnel.ts";
+import type { CertificateMaterial } from "#lib/pki/certificate-material.ts";
 
 export interface PodInfo {
   readonly uid: string;
   readonly name: string;
   readonly namespace: string;
   readonly serviceAccount: string;
-}
-
-/** A workload's certificate as DER, ready for OpenSSL. */
-export interface CertificateMaterial {
-  readonly identity: string;
-  readonly leaf: Uint8Array;
-  /** Issuers, leaf side first; the root is not among them. */
-  readonly chain: readonly Uint8Array[];
-  /** PKCS#8. */
-  readonly privateKey: Uint8Array;
-  /** What peers' certificates must chain to. */
-  readonly roots: readonly Uint8Array[];
-  /** ms since the epoch. */
-  readonly notBefore: number;
-  readonly notAfter: number;
 }
 
 export type ToWorker =
@@ -45,43 +31,6 @@ export type ToWorker =
   | { readonly type: "log-level"; readonly access: "off" | "info" | "debug" }
   /** Stop accepting, send GOAWAY; connections may go on until `deadlineMs` from now. */
   | { readonly type: "drain"; readonly deadlineMs: number };
-
-/** Counters of one label set, since the worker started. `labels` are the values in Istio's order (metrics.ts). */
-export interface TrafficSeries {
-  readonly labels: readonly string[];
-  readonly opened: number;
-  readonly closed: number;
-  readonly failed: number;
-  /** client → server. */
-  readonly received: number;
-  readonly sent: number;
-}
-
-/** TLS handshakes of one kind, since the worker started. */
-export interface HandshakeSeries {
-  readonly role: "client" | "server";
-  readonly outcome: HandshakeOutcome;
-  /** By bucket of `HANDSHAKE_BUCKETS`, not cumulated; the last entry is beyond all bounds. */
-  readonly counts: number[];
-  readonly sumSeconds: number;
-}
-
-/** Events counted under labels that only this series has. */
-export interface LabelledCount {
-  readonly labels: readonly string[];
-  readonly count: number;
-}
-
-export interface MetricsSnapshot {
-  readonly traffic: readonly TrafficSeries[];
-  readonly socketsOpen: { readonly source: number; readonly destination: number };
-  readonly denials: readonly LabelledCount[];
-  /** Lookups of destinations known by name only: the source's labels, then the name. */
-  readonly onDemandDns: readonly LabelledCount[];
-  readonly handshakes: readonly HandshakeSeries[];
-  readonly tunnelsActive: number;
-  readonly eventsLost: number;
-}
 
 export type FromWorker =
   | { readonly type: "ready" }

@@ -6,12 +6,12 @@ import type { Service } from "#lib/model/service.ts";
 import type { Workload } from "#lib/model/workload.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { closeWithReset, connectFd } from "#lib/sys/socket.ts";
-import type { Connection, Failure } from "./connection.ts";
-import { CLIENT_RESET, failureOfConnect, failureOfTunnel } from "./failures.ts";
+import type { Connection, Failure } from "#lib/hbone/telemetry/connection.ts";
+import { CLIENT_RESET, failureOfConnect, failureOfTunnel } from "#lib/hbone/telemetry/failures.ts";
+import { TcpSplice } from "#lib/hbone/tcp-splice.ts";
+import type { Live } from "#lib/hbone/telemetry/live.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { podSocket } from "./pod-socket.ts";
-import type { Live } from "./pod.ts";
-import { TcpSplice } from "./tcp-splice.ts";
 
 /** Decided against: counted and told like any connection, then reset. */
 export function refuseOutgoing(

@@ -10,14 +10,15 @@ import type { HboneDecision } from "#lib/model/outbound.ts";
 import type { SpiffeId } from "#lib/net/spiffe.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { accept, listenTcp, localAddr } from "#lib/sys/socket.ts";
+import { AccessLog } from "#lib/hbone/telemetry/access-log.ts";
+import type { WhenReady } from "#lib/hbone/identities.ts";
+import { Telemetry } from "#lib/hbone/telemetry/telemetry.ts";
+import { CART, STOCK, STOCK_SERVICE } from "#lib/hbone/telemetry/test-connection.ts";
+import type { Live } from "#lib/hbone/telemetry/live.ts";
 import { Loopback, LOOPBACK, SERVER_ID, testMesh } from "../../test/harness/loopback.ts";
-import { AccessLog } from "./access-log.ts";
 import type { DataPlaneContext } from "./data-plane-context.ts";
-import type { WhenReady } from "./identities.ts";
 import { OutboundTunnel } from "./outbound-tunnel.ts";
-import type { Live, Pod } from "./pod.ts";
-import { Telemetry } from "./telemetry.ts";
-import { CART, STOCK, STOCK_SERVICE } from "./test-connection.ts";
+import type { Pod } from "./pod.ts";
 
 const mesh = await testMesh();
 

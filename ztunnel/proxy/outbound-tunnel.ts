@@ -1,23 +1,28 @@
 // An application's connection that goes through a tunnel: certificate, pool, CONNECT, splice.
+import { dialTunnel } from "#lib/hbone/dial.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
 import type { PoolKey } from "#lib/hbone/pool.ts";
-import { Tunnel, type TunnelOwner } from "#lib/hbone/tunnel.ts";
-import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
+import type { Tunnel, TunnelOwner } from "#lib/hbone/tunnel.ts";
+import type { SocketAddr } from "#lib/net/ip.ts";
 import type { HboneDecision } from "#lib/model/outbound.ts";
 import type { Workload } from "#lib/model/workload.ts";
-import { errnoName } from "#lib/sys/errors.ts";
-import { closeFd } from "#lib/sys/netns.ts";
-import { connectFd } from "#lib/sys/socket.ts";
 import { formatForwarded } from "#lib/wire/connect-headers.ts";
 import { newTraceparent } from "#lib/wire/traceparent.ts";
-import { baggageOf } from "./baggage.ts";
-import { recordIdentity, type Connection, type Failure } from "./connection.ts";
-import { CLIENT_RESET, failureOfEnd, failureOfSilence, failureOfTunnel } from "./failures.ts";
-import type { IdentityContexts } from "./identities.ts";
+import { baggageOf } from "#lib/hbone/telemetry/baggage.ts";
+import { recordIdentity, type Connection, type Failure } from "#lib/hbone/telemetry/connection.ts";
+import {
+  CLIENT_RESET,
+  failureOfEnd,
+  failureOfSilence,
+  failureOfStatus,
+  failureOfTunnel,
+} from "#lib/hbone/telemetry/failures.ts";
+import type { IdentityContexts } from "#lib/hbone/identities.ts";
+import { Splice, type SpliceEnd } from "#lib/hbone/splice.ts";
+import type { Live } from "#lib/hbone/telemetry/live.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { podSocket } from "./pod-socket.ts";
-import type { Live, Pod } from "./pod.ts";
-import { Splice, type SpliceEnd } from "./splice.ts";
+import type { Pod } from "./pod.ts";
 
 /** Owns the application's socket; the pod's pool owns the tunnel. */
 export class OutboundTunnel extends Splice implements Live {
@@ -90,7 +95,7 @@ export class OutboundTunnel extends Splice implements Live {
       return;
     }
     this.connection.verdict = status === 401 ? "denied" : "allowed";
-    this.end(failureOfStatus(status, decision, this.deniedBy));
+    this.end(failureOfStatus(status, whereOf(decision), this.deniedBy));
   }
 
   override onReset(code: number, error: HboneError | null): void {
@@ -150,52 +155,17 @@ export class OutboundTunnel extends Splice implements Live {
 function dial(
   pod: Pod,
   contexts: IdentityContexts,
-  decision: HboneDecision,
+  { nextHop: to, expectedIdentities: identities }: HboneDecision,
   owner: TunnelOwner,
 ): Tunnel {
-  const fd = podSocket(pod, decision.nextHop);
-  const errno = connectFd(fd, decision.nextHop);
-  if (errno !== 0) {
-    closeFd(fd);
-    throw new HboneError(
-      "CONNECT",
-      `connect to ${formatSocketAddr(decision.nextHop)}: ${errnoName(errno)}`,
-    );
-  }
-  const expected: readonly string[] = decision.expectedIdentities;
-  return new Tunnel({
-    reactor: pod.context.reactor,
-    fd,
-    isConnecting: true,
-    context: contexts.client,
-    owner,
-    peerCheck: (sans) =>
-      sans.some((san) => expected.includes(san))
-        ? null
-        : `the peer shows ${sans.join(", ") || "no identity"}, expected ${expected.join(" or ") || "none"}`,
-    peer: { book: pod.context.peers, ip: decision.nextHop.ip },
-    onHandshake: pod.context.telemetry.onHandshake,
-  });
+  const { reactor, peers, telemetry } = pod.context;
+  const { onHandshake } = telemetry;
+  const fd = podSocket(pod, to);
+  const context = contexts.client;
+  return dialTunnel({ reactor, fd, to, context, identities, peers, owner, onHandshake });
 }
 
 /** Who was asked, as an operator knows it. */
 function whereOf({ via, authority }: HboneDecision): string {
   return via === null ? authority : `waypoint ${via.namespace}/${via.name}`;
-}
-
-function failureOfStatus(
-  status: number,
-  decision: HboneDecision,
-  deniedBy: string | null,
-): Failure {
-  const where = whereOf(decision);
-  if (status !== 401)
-    return { flag: "CONNECT", reason: "http_status", detail: `${where} answered ${status}` };
-  const [reason, policy] = deniedBy?.split(" ") ?? [];
-  return {
-    flag: "CONNECT",
-    reason: "http_status",
-    detail: `${where} answered 401: denied by ${policy === undefined ? "its policy" : `policy ${policy}`}${reason === undefined ? "" : ` (${reason})`}`,
-    ...(policy === undefined ? {} : { policy }),
-  };
 }

@@ -7,11 +7,12 @@ import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
 import { SysError } from "#lib/sys/errors.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { closeWithReset, originalDst } from "#lib/sys/socket.ts";
+import { recordIdentity, type Connection, type Failure } from "#lib/hbone/telemetry/connection.ts";
+import { CLIENT_RESET, failureOfConnect, failureOfVerdict } from "#lib/hbone/telemetry/failures.ts";
+import { TcpSplice } from "#lib/hbone/tcp-splice.ts";
+import type { Live } from "#lib/hbone/telemetry/live.ts";
 import { connectToApp } from "./app-socket.ts";
-import { recordIdentity, type Connection, type Failure } from "./connection.ts";
-import { CLIENT_RESET, failureOfConnect, failureOfVerdict } from "./failures.ts";
-import type { Listener, Live, Pod } from "./pod.ts";
-import { TcpSplice } from "./tcp-splice.ts";
+import type { Listener, Pod } from "./pod.ts";
 
 /** Takes an accepted socket. */
 export function onInboundPlaintext(

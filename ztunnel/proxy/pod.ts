@@ -1,5 +1,6 @@
 // One captured pod: its namespace, listeners, tunnels and connections. Whatever was accepted or opened
 // for the pod is in here, so that removing the pod ends all of it.
+import { ACCEPT_BACKLOG, ACCEPT_PAUSE_MS, AcceptLoop } from "#lib/hbone/accept-loop.ts";
 import { HbonePool } from "#lib/hbone/pool.ts";
 import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
@@ -9,52 +10,33 @@ import { identityOf, type Workload } from "#lib/model/workload.ts";
 import { closeHandingOver } from "#lib/sys/listener-handover.ts";
 import { asNetnsFd, goHome, lingerIn, type NetnsFd } from "#lib/sys/netns.ts";
 import * as raw from "#lib/sys/raw.ts";
-import { EPOLLIN, type FdHandler, type Timer } from "#lib/sys/reactor.ts";
-import { accept, listenTcp, setKeepalive, trySetOption } from "#lib/sys/socket.ts";
+import type { Timer } from "#lib/sys/reactor.ts";
+import { listenTcp, setKeepalive, trySetOption } from "#lib/sys/socket.ts";
 import { ENOENT, SysError } from "#lib/sys/errors.ts";
-import type { Connection, Failure } from "./connection.ts";
+import type { Failure } from "#lib/hbone/telemetry/connection.ts";
+import type { Live } from "#lib/hbone/telemetry/live.ts";
 import type { DataPlaneContext } from "./data-plane-context.ts";
 import type { PodInfo } from "./messages.ts";
-
-/** What a pod keeps of each open connection. */
-export interface Live {
-  readonly connection: Connection | null;
-  /** The tunnel that carries it now; null for plaintext. */
-  readonly tunnel: Tunnel | null;
-  /** Policy has changed: ask again, and end if the answer is no. Inbound only. */
-  recheck(): void;
-  /** Ends it now, telling why. */
-  end(failure: Failure): void;
-}
 
 type OnAccept = (pod: Pod, fd: number, peer: SocketAddr, listener: Listener) => void;
 
 /** How long a connection waits for the record of its own pod. */
 const WORKLOAD_WAIT_MS = 5_000;
-/** Connections taken per turn and listener. */
-const ACCEPTS_PER_TURN = 64;
-const BACKLOG = 1024;
 const ANY_V6 = parseIp("::");
 const ANY_V4 = parseIp("0.0.0.0");
 const NOBODY: SocketAddr = { ip: ANY_V4, port: 0 };
-const ACCEPT_PAUSE_MS = 100;
 
 /** One listening socket of a pod. Owns it. */
-export class Listener implements FdHandler {
+export class Listener {
   readonly fd: number;
   /** The kernel lets sockets of this pod use foreign source addresses. */
   isTransparent = false;
-  readonly #pod: Pod;
-  readonly #onAccept: OnAccept;
-  readonly #direction: "inbound" | "outbound";
-  #timer: Timer | null = null;
+  readonly #loop: AcceptLoop;
 
   /** @throws {SysError} */
   constructor(pod: Pod, port: number, keepalive: boolean, onAccept: OnAccept) {
-    const { config } = pod.context;
-    this.#pod = pod;
-    this.#onAccept = onAccept;
-    this.#direction = port === PORT.outbound ? "outbound" : "inbound";
+    const { config, reactor, telemetry } = pod.context;
+    const direction = port === PORT.outbound ? "outbound" : "inbound";
     this.fd = listenTcp({
       ip: config.ipv6Enabled ? ANY_V6 : ANY_V4,
       port,
@@ -64,7 +46,7 @@ export class Listener implements FdHandler {
       onTransparent: (allowed) => {
         this.isTransparent = allowed;
       },
-      backlog: BACKLOG,
+      backlog: ACCEPT_BACKLOG,
       netns: pod.netns,
     });
     // accepted sockets inherit these, which saves their system calls
@@ -80,50 +62,24 @@ export class Listener implements FdHandler {
       raw.close(this.fd);
       throw new SysError("setsockopt", 1, "IP_TRANSPARENT, which ENABLE_ORIG_SRC=true demands");
     }
-    pod.context.reactor.add(this.fd, EPOLLIN, this);
-  }
-
-  onReady(): void {
-    this.#acceptSome();
+    this.#loop = new AcceptLoop(reactor, this.fd, {
+      onAccept: (accepted, peer) => onAccept(pod, accepted, peer, this),
+      onPause: (error) =>
+        telemetry.refuse(direction, NOBODY, null, {
+          flag: "CONNECT",
+          reason: "connect_failed",
+          detail: `${error.message}; accepting again in ${ACCEPT_PAUSE_MS} ms`,
+        }),
+    });
   }
 
   /** Takes what waits in the backlog before it closes, which could reset them. */
   acceptWaiting(): void {
-    for (let i = 0; i < BACKLOG && this.#acceptSome(); i += ACCEPTS_PER_TURN);
-  }
-
-  /** `false` when nobody waits any more. */
-  #acceptSome(): boolean {
-    try {
-      for (let i = 0; i < ACCEPTS_PER_TURN; i++) {
-        const got = accept(this.fd);
-        if (got === null) return false;
-        this.#onAccept(this.#pod, got.fd, got.peer, this);
-      }
-      return true;
-    } catch (error) {
-      if (!(error instanceof SysError && error.call === "accept")) throw error;
-      this.#pause(error);
-      return false;
-    }
-  }
-
-  /** Out of descriptors or memory: those who wait stay in the backlog while others end. */
-  #pause(error: SysError): void {
-    const { reactor, telemetry } = this.#pod.context;
-    reactor.modify(this.fd, 0);
-    this.#timer = reactor.after(ACCEPT_PAUSE_MS, () => reactor.modify(this.fd, EPOLLIN));
-    telemetry.refuse(this.#direction, NOBODY, null, {
-      flag: "CONNECT",
-      reason: "connect_failed",
-      detail: `${error.message}; accepting again in ${ACCEPT_PAUSE_MS} ms`,
-    });
+    this.#loop.acceptWaiting();
   }
 
   close(): void {
-    this.#timer?.cancel();
-    this.#pod.context.reactor.forget(this.fd);
-    raw.close(this.fd);
+    this.#loop.close();
   }
 }
 

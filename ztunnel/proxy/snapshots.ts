@@ -1,23 +1,13 @@
 // What a worker tells when asked: live connections, Istio's connection lists, metrics.
 import type { TunnelView } from "#lib/model/tunnel.ts";
-import type { MetricsSnapshot, PodConnections } from "./messages.ts";
-import type { Live, Pod } from "./pod.ts";
-import type { Telemetry } from "./telemetry.ts";
-
-/** Views of one answer; more are there, but no screen shows them. */
-const MAX_VIEWS = 20_000;
+import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
+import type { Telemetry } from "#lib/hbone/telemetry/telemetry.ts";
+import { tunnelViews, type Live } from "#lib/hbone/telemetry/live.ts";
+import type { PodConnections } from "./messages.ts";
+import type { Pod } from "./pod.ts";
 
 export function tunnelsOf(pods: readonly Pod[], node: string, nowMs: number): TunnelView[] {
-  const views: TunnelView[] = [];
-  for (const live of allLive(pods)) {
-    const { connection, tunnel } = live;
-    if (connection === null) continue;
-    const carrier =
-      tunnel === null ? null : { id: `${node}-t${tunnel.id}`, streams: tunnel.streamCount };
-    views.push(connection.tunnelView(node, nowMs, carrier));
-    if (views.length === MAX_VIEWS) break;
-  }
-  return views;
+  return tunnelViews(allLive(pods), node, nowMs);
 }
 
 export function connectionsOf(pods: readonly Pod[]): PodConnections[] {

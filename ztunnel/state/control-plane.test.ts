@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Secret } from "../config-reader.ts";
+import { Secret } from "#lib/base/config-reader.ts";
+import { connectionSettings, readToken, readTrust } from "#lib/grpc/control-plane.ts";
+import { proxyNode } from "#lib/xds/proxy-node.ts";
 import { readConfig } from "../config.ts";
-import { connectionSettings, readToken, readTrust, xdsNode } from "./control-plane.ts";
 
 const around = { cores: 2, exists: () => false, meshFile: null, parseYaml: () => null };
 
@@ -40,7 +41,7 @@ test("the node names itself as istiod expects, and headers are lower case", () =
     },
     around,
   );
-  assert.deepEqual(xdsNode(config), {
+  assert.deepEqual(proxyNode("ztunnel", config), {
     id: "ztunnel~172.30.0.1~ztunnel-x.istio-system~istio-system.svc.cluster.local",
     metadata: {
       NAME: "ztunnel-x",

@@ -1,5 +1,6 @@
 // All data-plane workers as one: tables and certificates go to every worker, a pod lives in exactly one.
-import type { CertificateMaterial, FromWorker, PodInfo, ToWorker } from "../proxy/messages.ts";
+import type { CertificateMaterial } from "#lib/pki/certificate-material.ts";
+import type { FromWorker, PodInfo, ToWorker } from "../proxy/messages.ts";
 import type { ZtunnelError } from "../errors.ts";
 import type { Snapshot, SnapshotKind, WorkerLink, WorkerMessage } from "./worker-link.ts";
 

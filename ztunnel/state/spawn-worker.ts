@@ -2,6 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import { Worker } from "node:worker_threads";
 import { createEventFd, signalEventFd } from "#lib/sys/eventfd.ts";
+import { dataPlaneAccessLevel } from "#lib/hbone/telemetry/access-lines.ts";
 import type { Level } from "#lib/obs/log-filter.ts";
 import type { Config } from "../config.ts";
 import type { ZtunnelError } from "../errors.ts";
@@ -36,23 +37,6 @@ export function spawnWorker(
   return new WorkerLink(index, worker, () => signalEventFd(wakeFd), onMessage, onEnd);
 }
 
-/** The workers write lines of `info` and `error`; the main thread leaves out what `warn` and `error` do not want. */
-export function workerAccessLevel(level: Level): WorkerConfig["accessLog"] {
-  switch (level) {
-    case "off":
-      return "off";
-    case "debug":
-    case "trace":
-      return "debug";
-    case "error":
-    case "warn":
-    case "info":
-      return "info";
-    default:
-      return level satisfies never;
-  }
-}
-
 function workerConfig(
   config: Config,
   accessLevel: Level,
@@ -84,6 +68,6 @@ function workerConfig(
         }
       : null,
     logFormat: config.logFormat,
-    accessLog: workerAccessLevel(accessLevel),
+    accessLog: dataPlaneAccessLevel(accessLevel),
   };
 }

@@ -1,12 +1,13 @@
 // The subscription to the mesh: addresses and policies in full, applied as they come.
 import type { Clock } from "#lib/base/clock.ts";
+import { connectionSettings } from "#lib/grpc/control-plane.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import { DeltaClient, type ResponseEvent } from "#lib/xds/delta-client.ts";
+import { proxyNode } from "#lib/xds/proxy-node.ts";
 import type { TerminationReason } from "#lib/xds/reconnect.ts";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "#lib/xds/type-urls.ts";
 import type { Config } from "../config.ts";
-import { connectionSettings, xdsNode } from "./control-plane.ts";
 import { LocalIdentities, type IdentityChange } from "./local-identities.ts";
 import { BATCH_RESOURCES, type TableFeed } from "./table-feed.ts";
 
@@ -35,7 +36,7 @@ export class Xds {
     const { config, feed, log, clock } = options;
     this.#client = new DeltaClient({
       ...connectionSettings(config.xds, config),
-      node: xdsNode(config),
+      node: proxyNode("ztunnel", config),
       types: [
         {
           typeUrl: ADDRESS_TYPE,

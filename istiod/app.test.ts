@@ -25,6 +25,7 @@ import { testCa } from "#lib/pki/test-ca.ts";
 import { DeltaClient, type DeltaUpdate } from "#lib/xds/delta-client.ts";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "#lib/xds/type-urls.ts";
 import { App } from "./app.ts";
+import { directoryBackend } from "./backend.ts";
 import { readConfig } from "./config.ts";
 
 const TIMEOUT = { timeout: 30_000 };
@@ -89,7 +90,7 @@ async function running(t: TestContext, extraEnv: Record<string, string> = {}) {
   const config = readConfig({ ...w.env, ...extraEnv });
   const app = new App({
     config,
-    cluster: new DirectoryCluster(config.manifestDir),
+    backend: directoryBackend(config, new DirectoryCluster(config.manifestDir ?? ""), log),
     log,
     version: "t",
   });
@@ -379,7 +380,7 @@ test("a start that cannot succeed says why", TIMEOUT, async (t) => {
   const config = readConfig(w.env);
   const app = new App({
     config,
-    cluster: new DirectoryCluster(config.manifestDir),
+    backend: directoryBackend(config, new DirectoryCluster(config.manifestDir ?? ""), log),
     log,
     version: "t",
   });
@@ -407,11 +408,11 @@ test("the program starts, keeps its secrets private, and stops on SIGTERM", TIME
 
 test("wrong settings end the program with every mistake named", TIMEOUT, async () => {
   const main = spawn(process.execPath, [join(import.meta.dirname, "main.ts")], {
-    env: { LOG_LEVEL: "loud" },
+    env: { LOG_LEVEL: "loud", MANIFEST_DIR: "/m", ISTIOD_ADDR: "nowhere" },
     stdio: ["ignore", "ignore", "pipe"],
   });
   const exit = once(main, "exit") as Promise<[number]>;
   const text = (await main.stderr.toArray()).join("");
   assert.equal((await exit)[0], 2);
-  assert.match(text, /MANIFEST_DIR.*JWKS_FILE.*LOG_LEVEL/s);
+  assert.match(text, /ISTIOD_ADDR.*JWKS_FILE.*LOG_LEVEL/s);
 });

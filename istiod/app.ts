@@ -1,17 +1,18 @@
 // istiod put together: cluster → tables → pushes, the CA beside it, and the ports. Owns everything it starts.
+// What comes from Kubernetes and what from a directory is decided in backend.ts.
 import { readFileSync } from "node:fs";
 import { systemClock } from "#lib/base/clock.ts";
 import { parseServerAddress } from "#lib/grpc/address.ts";
 import { GrpcServer } from "#lib/grpc/server.ts";
 import { createCertificateMethod, deltaServerMethod } from "#lib/grpc/services.ts";
-import type { Cluster } from "#lib/kube/cluster.ts";
+import type { ElectionTiming } from "#lib/kube/api-server/leader-election.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import type { CaBundle } from "#lib/pki/ca-bundle.ts";
-import { TokenVerifier } from "#lib/pki/jwt.ts";
 import type { DeltaDiscoveryRequest } from "#lib/wire/gen/discovery.gen.ts";
 import { Authenticator } from "./authenticate.ts";
+import type { Backend } from "./backend.ts";
 import { CertificateAuthority, servingNames } from "./ca/authority.ts";
-import { CaSource } from "./ca/ca-source.ts";
+import type { CaSource } from "./ca/ca-source.ts";
 import { CertificateService } from "./ca/certificate-service.ts";
 import { PodIndex } from "./ca/pod-index.ts";
 import { writeRootFile } from "./ca/root-file.ts";
@@ -19,9 +20,10 @@ import { effectiveMesh, type Config } from "./config.ts";
 import { debugPages } from "./debug/pages.ts";
 import { DebugServer } from "./debug/server.ts";
 import { IstiodError } from "./errors.ts";
+import { gatewayOptions } from "./gateway/app-settings.ts";
+import { GatewayTasks } from "./gateway/gateway-tasks.ts";
 import { LeaderTasks } from "./leader-tasks.ts";
 import type { MeshConfig } from "./mesh-config.ts";
-import { MeshConfigFile } from "./mesh-config-file.ts";
 import { Metrics } from "./metrics.ts";
 import { MeshSource } from "./push/mesh-source.ts";
 import { Pusher } from "./push/pusher.ts";
@@ -29,14 +31,17 @@ import { PushState } from "./push/push-state.ts";
 import { XdsService } from "./push/xds-service.ts";
 import { sameTables, tableSettings } from "./table-settings.ts";
 import { MeshTranslator } from "./translate/translator.ts";
+import { MalformedObjects } from "./watch/malformed-objects.ts";
 import { MeshWatcher } from "./watch/mesh-watcher.ts";
 
 export interface AppOptions {
   readonly config: Config;
   /** Borrowed. */
-  readonly cluster: Cluster;
+  readonly backend: Backend;
   readonly log: Logger;
   readonly version: string;
+  /** For tests: Istio's takes half a minute to replace a leader. */
+  readonly electionTiming?: ElectionTiming;
 }
 
 /** How long streams get to end by themselves before their connections are cut. */
@@ -51,6 +56,7 @@ export class App implements AsyncDisposable {
   readonly #translator: MeshTranslator;
   readonly #watcher: MeshWatcher;
   readonly #leader: LeaderTasks;
+  readonly #gateways: GatewayTasks | null;
   readonly #synced = Promise.withResolvers<void>();
   /** In force: the one of the start until the file changes. */
   #mesh: MeshConfig;
@@ -67,21 +73,34 @@ export class App implements AsyncDisposable {
   constructor(options: AppOptions) {
     this.#options = options;
     this.#metrics = new Metrics(options.version);
-    const { config } = options;
+    const { config, backend, log } = options;
     this.#mesh = config.mesh;
     this.#translator = new MeshTranslator(tableSettings(config, config.mesh));
+    const malformed = new MalformedObjects((key) => this.#leader.malformedChanged(key));
     this.#leader = new LeaderTasks({
-      ...options,
+      ...backend,
+      malformed,
+      config,
+      log,
       translator: this.#translator,
+      rootPem: () => this.#ca?.authority.bundle.rootPem ?? null,
       metrics: this.#metrics,
       clock: systemClock,
+      timing: options.electionTiming,
     });
+    this.#gateways = config.gatewayApi ? this.#gatewayTasks() : null;
+    this.#leader.add(...(this.#gateways?.leaderTasks ?? []));
     this.#watcher = new MeshWatcher({
-      ...options,
+      ...backend,
+      malformed,
+      log,
       translator: this.#translator,
+      onPods: (events) => this.#pods.update(events),
       onDelta: (delta) => this.#pusher?.publish(delta),
       onSynced: () => this.#synced.resolve(),
-      onUpdated: () => this.#leader.updated(),
+      onUpdated: () => {
+        if (this.#leader.updated()) this.#gateways?.reconsider();
+      },
     });
   }
 
@@ -90,29 +109,24 @@ export class App implements AsyncDisposable {
   }
 
   /**
-   * Starts in Istio's order: the probe port answers first, then the CA, then the caches; xDS and CA
+   * Starts in Istio's order: the probe port answers first, then mesh configuration, CA, caches; xDS and CA
    * are served only when the tables are complete, since an early answer would tell clients that
    * everything else is gone. Resolves when serving.
    * @throws {IstiodError | PkiError} when it cannot start; dispose then as well
    */
   async start(): Promise<void> {
-    const { config, log } = this.#options;
+    const { config, backend, log } = this.#options;
     await this.#startDebug();
+    await this.#setMesh(await backend.readMesh(this.#stop.signal));
     const authority = await this.#startCa();
-    const authenticator = new Authenticator({
-      tokens: new TokenVerifier({
-        jwksFile: config.jwksFile,
-        audiences: config.tokenAudiences,
-        issuer: config.tokenIssuer,
-        now: systemClock.now,
-      }),
-      clusterId: config.clusterId,
-      log,
-    });
+    const { tokens } = backend;
+    const authenticator = new Authenticator({ tokens, clusterId: config.clusterId, log });
     const xds = this.#startPushes(authenticator);
     await this.#syncCaches();
     this.#stop.signal.throwIfAborted();
-    this.#run("lead", (signal) => this.#leader.lead(signal));
+    const gateways = this.#gateways;
+    if (gateways !== null) this.#run(gateways.name, (signal) => gateways.run(signal));
+    this.#run("lead", (signal) => this.#leader.run(signal));
     this.#followMeshConfig();
     const server = new GrpcServer(
       await authority.serving(this.#servingNames()),
@@ -164,17 +178,9 @@ export class App implements AsyncDisposable {
   }
 
   async #startCa(): Promise<CertificateAuthority> {
-    const { config, log } = this.#options;
-    const source = new CaSource({
-      rootCaDir: config.rootCaDir,
-      stateDir: config.caStateDir,
-      trustDomain: config.mesh.trustDomain,
-      rootCheckMs: config.rootCheckMs,
-      clock: systemClock,
-      random: Math.random,
-      log,
-    });
-    const authority = new CertificateAuthority(await source.load(), {
+    const { config, backend, log } = this.#options;
+    const source = backend.caSource(this.#mesh.trustDomain);
+    const authority = new CertificateAuthority(await source.load(this.#stop.signal), {
       defaultTtlMs: config.defaultCertTtlMs,
       maxTtlMs: config.maxCertTtlMs,
       allowRootChange: config.allowRootChange,
@@ -187,6 +193,7 @@ export class App implements AsyncDisposable {
         if (!authority.replace(bundle)) return;
         this.#server?.setCertificate(await authority.serving(this.#servingNames()));
         await this.#announceCa(bundle);
+        this.#leader.rootChanged();
         log.info({ signer: bundle.signer.certificate.serial }, "CA replaced");
       }, signal),
     );
@@ -228,30 +235,22 @@ export class App implements AsyncDisposable {
   }
 
   async #syncCaches(): Promise<void> {
-    const { cluster, log } = this.#options;
     this.#run("watch-mesh", (signal) => this.#watcher.run(signal));
-    const pods = Promise.withResolvers<void>();
-    this.#run("watch-pods", (signal) =>
-      this.#pods.run(cluster, { signal, log, onSynced: pods.resolve }),
-    );
     const stopped = Promise.withResolvers<void>();
     this.#stop.signal.addEventListener("abort", () => stopped.resolve(), { once: true });
-    await Promise.race([Promise.all([this.#synced.promise, pods.promise]), stopped.promise]);
+    await Promise.race([this.#synced.promise, stopped.promise]);
   }
 
   #followMeshConfig(): void {
-    const { config, log } = this.#options;
-    if (config.meshConfigFile === null) return;
-    const file = new MeshConfigFile({
-      path: config.meshConfigFile,
+    const { config, backend, log } = this.#options;
+    const updates = {
       initial: this.#mesh,
-      override: (mesh) => effectiveMesh(mesh, config),
-      onChange: (mesh) => this.#setMesh(mesh),
+      override: (mesh: MeshConfig) => effectiveMesh(mesh, config),
+      onChange: (mesh: MeshConfig) => this.#setMesh(mesh),
       metrics: this.#metrics,
       log,
-      clock: systemClock,
-    });
-    this.#run("watch-mesh-config", (signal) => file.watch(signal));
+    };
+    this.#run("watch-mesh-config", (signal) => backend.watchMesh(updates, signal));
   }
 
   /** @throws {KubeError} for settings the tables cannot be made of; then nothing has changed */
@@ -261,7 +260,20 @@ export class App implements AsyncDisposable {
     const pair = hasNewName ? await this.#ca?.authority.serving(this.#servingNames(mesh)) : null;
     if (!sameTables(settings, this.#translator.config)) this.#watcher.reconfigure(settings);
     this.#mesh = mesh;
+    this.#gateways?.reconsider();
     if (pair) this.#server?.setCertificate(pair);
+  }
+
+  #gatewayTasks(): GatewayTasks {
+    const { config, backend, log } = this.#options;
+    return new GatewayTasks({
+      ...backend,
+      ...gatewayOptions(config, config.waypointImage, () => this.#mesh),
+      isSelected: (namespace) => this.#translator.isSelected(namespace),
+      metrics: this.#metrics,
+      log,
+      clock: systemClock,
+    });
   }
 
   #certificates(authenticator: Authenticator, authority: CertificateAuthority): CertificateService {
@@ -322,9 +334,13 @@ export class App implements AsyncDisposable {
   }
 }
 
-/** Version of the package this file is part of. */
+/** Version of the package this file is part of; a bundle has the file beside its folder too. */
 export function packageVersion(): string {
-  const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
-  const { version }: { version?: unknown } = JSON.parse(text);
-  return typeof version === "string" ? version : "unknown";
+  try {
+    const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");
+    const { version }: { version?: unknown } = JSON.parse(text);
+    return typeof version === "string" ? version : "unknown";
+  } catch {
+    return "unknown";
+  }
 }

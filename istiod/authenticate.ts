@@ -1,17 +1,13 @@
 // Who calls istiod: the bearer token of a service account, checked for every stream and every call.
 import type { Metadata } from "@grpc/grpc-js";
 import { GrpcError } from "#lib/grpc/errors.ts";
+import { KubeError } from "#lib/kube/errors.ts";
 import { PkiError } from "#lib/pki/errors.ts";
-import { TokenError, type Caller } from "#lib/pki/jwt.ts";
+import { TokenError } from "#lib/pki/jwt.ts";
 import type { Logger } from "#lib/obs/log.ts";
+import { type IdentifiedCaller, type TokenCheck, TokenRefusal } from "./token-check.ts";
 
-/** Proves tokens. A key set file today; the API server's TokenReview fits the same shape. */
-export interface TokenCheck {
-  /** @throws {TokenError} */
-  verify(token: string): Promise<Caller>;
-}
-
-export interface AuthenticatedCaller extends Caller {
+export interface AuthenticatedCaller extends IdentifiedCaller {
   /** The literal `clusterid` header, empty when absent. */
   readonly clusterId: string;
 }
@@ -35,7 +31,8 @@ export class Authenticator {
 
   /**
    * @param peer address of the caller, for the log
-   * @throws {GrpcError} `UNAUTHENTICATED` with the same text for every reason; the log has the reason
+   * @throws {GrpcError} `UNAUTHENTICATED` with the same text for every reason; the log has the reason.
+   * `UNAVAILABLE` when nobody can say whose token it is: come again
    */
   async authenticate(metadata: Metadata, peer: string): Promise<AuthenticatedCaller> {
     const clusterId = single(metadata, "clusterid") ?? "";
@@ -48,12 +45,24 @@ export class Authenticator {
       const caller = await this.#options.tokens.verify(authorization.slice(BEARER.length));
       return { ...caller, clusterId };
     } catch (error) {
-      if (!(error instanceof TokenError || error instanceof PkiError)) throw error;
-      const level = error instanceof PkiError ? "error" : "warn";
-      const reason = error instanceof TokenError ? error.problem : error.code;
-      this.#options.log[level]({ peer, reason, detail: error.message }, "authentication failed");
-      throw new GrpcError("UNAUTHENTICATED", REFUSED, { cause: error });
+      throw this.#refusal(error, peer);
     }
+  }
+
+  #refusal(error: unknown, peer: string): unknown {
+    const isRefused = error instanceof TokenError || error instanceof TokenRefusal;
+    const isUnknown = error instanceof PkiError || error instanceof KubeError;
+    if (!isRefused && !isUnknown) return error;
+    const { log } = this.#options;
+    const detail = error.message;
+    if (isUnknown) {
+      log.error({ peer, reason: error.code, detail }, "cannot authenticate anybody");
+      const code = error instanceof KubeError ? "UNAVAILABLE" : "UNAUTHENTICATED";
+      return new GrpcError(code, REFUSED, { cause: error });
+    }
+    const reason = error instanceof TokenError ? error.problem : error.reason;
+    log.warn({ peer, reason, detail }, "authentication failed");
+    return new GrpcError("UNAUTHENTICATED", REFUSED, { cause: error });
   }
 }
 

@@ -22,6 +22,19 @@ test("defaults are Istio's", () => {
   assert.doesNotThrow(() => JSON.stringify(dumpConfig(config)));
 });
 
+test("without a directory it is the API server, and no key set is needed", () => {
+  const config = readConfig({ KUBECONFIG: "/k" });
+  assert.equal(config.manifestDir, null);
+  assert.equal(config.jwksFile, null);
+  assert.equal(config.kubeconfig, "/k");
+  assert.equal(config.monitoringAddress, "[::]:15014", "probes come from outside the pod");
+  assert.equal(config.electsLeader, true);
+  assert.equal(config.rootConfigMap, "istio-ca-root-cert");
+  assert.equal(config.untaint, null);
+  const untaints = readConfig({ PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS: "true" }).untaint;
+  assert.deepEqual(untaints, { taint: "cni.istio.io/not-ready", namespace: "istio-system" });
+});
+
 test("values are read as Istio spells them", () => {
   const config = readConfig({
     ...BASE,
@@ -43,6 +56,7 @@ test("all mistakes are reported together", () => {
   assert.throws(
     () =>
       readConfig({
+        MANIFEST_DIR: "/m",
         ISTIOD_ADDR: "nowhere",
         LOG_LEVEL: "loud",
         ISTIO_MULTIROOT_MESH: "maybe",
@@ -52,7 +66,6 @@ test("all mistakes are reported together", () => {
     (error: Error & { code: string }) => {
       assert.equal(error.code, "CONFIG_INVALID");
       for (const name of [
-        "MANIFEST_DIR",
         "JWKS_FILE",
         "ISTIOD_ADDR",
         "LOG_LEVEL",

@@ -1,18 +1,24 @@
 // istiod's settings: environment variables with Istio's names, and the mesh configuration file.
+import { hostname } from "node:os";
 import { type Cidr, formatCidr, parseCidr } from "#lib/net/cidr.ts";
 import type { LogOptions } from "#lib/obs/log.ts";
 import { EnvReader, type Env } from "./env-reader.ts";
 import { readMeshConfig, type MeshConfig } from "./mesh-config.ts";
 
 export interface Config {
-  /** Directory that stands for the cluster. `MANIFEST_DIR` */
-  readonly manifestDir: string;
+  /** Directory that stands for the cluster. `MANIFEST_DIR`; `null` takes the API server */
+  readonly manifestDir: string | null;
+  /** How to reach the API server. `KUBECONFIG`; `null` is the pod's own service account */
+  readonly kubeconfig: string | null;
   /** xDS and CA over TLS. `ISTIOD_ADDR`, default every address, port 15012 */
   readonly address: string;
-  /** Readiness, metrics, debug. `MONITORING_ADDR`, default 127.0.0.1:15014 */
+  /**
+   * Readiness, metrics, debug. `MONITORING_ADDR`, default port 15014 of 127.0.0.1, or of every address
+   * on Kubernetes, where kubelets and Prometheus come from outside the pod
+   */
   readonly monitoringAddress: string;
-  /** Public keys of the token issuer. `JWKS_FILE` */
-  readonly jwksFile: string;
+  /** Public keys of the token issuer, without an API server to ask. `JWKS_FILE` */
+  readonly jwksFile: string | null;
   /** `TOKEN_AUDIENCES`, default istio-ca */
   readonly tokenAudiences: readonly string[];
   /** `TOKEN_ISSUER`; `null` takes any issuer whose keys are in the file */
@@ -31,6 +37,18 @@ export interface Config {
   readonly maxCertTtlMs: number;
   /** `CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL`, default 1h; 0 never renews the root */
   readonly rootCheckMs: number;
+  /** `ENABLE_LEADER_ELECTION`: off says that this is the only replica */
+  readonly electsLeader: boolean;
+  /** Who this replica is in an election. `POD_NAME`, default the host name */
+  readonly podName: string;
+  /** ConfigMap of the root bundle in every namespace. `PILOT_CA_CERT_CONFIGMAP`, default istio-ca-root-cert */
+  readonly rootConfigMap: string;
+  /** Gateways become waypoints and have a status. `PILOT_ENABLE_GATEWAY_API` */
+  readonly gatewayApi: boolean;
+  /** What waypoints run from. `AMBIT_IMAGE`; `null` takes the image of istiod's own pod */
+  readonly waypointImage: string | null;
+  /** Taint taken off nodes whose CNI agent is ready; `null` with `PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS` off */
+  readonly untaint: { readonly taint: string; readonly namespace: string } | null;
   /** `namespace/serviceAccount` of node proxies. `CA_TRUSTED_NODE_ACCOUNTS` */
   readonly trustedNodeAccounts: ReadonlySet<string>;
   /** Further names of our certificate. `ISTIOD_CUSTOM_HOST` */
@@ -66,9 +84,9 @@ export interface Config {
   readonly allocation: { readonly v4: Cidr; readonly v6: Cidr } | null;
   /** `TRUST_DOMAIN`: stands above the one of the mesh configuration */
   readonly trustDomain: string | null;
-  /** Followed while istiod runs. `MESH_CONFIG` */
+  /** Followed while istiod runs. `MESH_CONFIG`; `null` on Kubernetes: ConfigMap `istio` or `istio-<revision>` */
   readonly meshConfigFile: string | null;
-  /** As it was at the start, `trustDomain` put in. */
+  /** As the file was at the start, `trustDomain` put in. */
   readonly mesh: MeshConfig;
   readonly logLevel: LogOptions["level"];
   readonly logFormat: LogOptions["format"];
@@ -97,14 +115,17 @@ export function readConfig(env: Env): Config {
     v4: prefix(r, "PILOT_IP_AUTOALLOCATE_IPV4_PREFIX", "240.240.0.0/16", 4),
     v6: prefix(r, "PILOT_IP_AUTOALLOCATE_IPV6_PREFIX", "2001:2::/48", 16),
   };
+  const manifestDir = r.optional("MANIFEST_DIR");
+  const isDirectory = manifestDir !== null;
+  const namespace = r.text("POD_NAMESPACE", "istio-system");
   return r.done({
-    manifestDir: r.required(
-      "MANIFEST_DIR",
-      "the directory of manifests that stands for the cluster",
-    ),
+    manifestDir,
+    kubeconfig: r.optional("KUBECONFIG"),
     address: r.address("ISTIOD_ADDR", "[::]:15012"),
-    monitoringAddress: r.address("MONITORING_ADDR", "127.0.0.1:15014"),
-    jwksFile: r.required("JWKS_FILE", "the public keys of the token issuer, as a JSON Web Key Set"),
+    monitoringAddress: r.address("MONITORING_ADDR", isDirectory ? "127.0.0.1:15014" : "[::]:15014"),
+    jwksFile: isDirectory
+      ? r.required("JWKS_FILE", "the public keys of the token issuer, as a JSON Web Key Set")
+      : null,
     tokenAudiences: r.list("TOKEN_AUDIENCES", "istio-ca"),
     tokenIssuer: r.optional("TOKEN_ISSUER"),
     rootCaDir: r.text("ROOT_CA_DIR", "./etc/cacerts"),
@@ -114,10 +135,21 @@ export function readConfig(env: Env): Config {
     defaultCertTtlMs,
     maxCertTtlMs,
     rootCheckMs: r.durationMs("CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL", "1h"),
+    electsLeader: r.boolean("ENABLE_LEADER_ELECTION", true),
+    podName: r.text("POD_NAME", hostname()),
+    rootConfigMap: r.text("PILOT_CA_CERT_CONFIGMAP", "istio-ca-root-cert"),
+    gatewayApi: r.boolean("PILOT_ENABLE_GATEWAY_API", true),
+    waypointImage: r.optional("AMBIT_IMAGE"),
+    untaint: r.boolean("PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS", false)
+      ? {
+          taint: r.text("PILOT_NODE_UNTAINT_TAINT", "cni.istio.io/not-ready"),
+          namespace: r.text("CNI_NAMESPACE", namespace),
+        }
+      : null,
     trustedNodeAccounts: new Set(trusted),
     customHosts: r.list("ISTIOD_CUSTOM_HOST", ""),
     clusterId: r.text("CLUSTER_ID", "Kubernetes"),
-    namespace: r.text("POD_NAMESPACE", "istio-system"),
+    namespace,
     revision: r.text("REVISION", ""),
     domain: r.text("DOMAIN", "cluster.local"),
     maxConnectionAgeMs: r.durationMs("GRPC_MAX_CONNECTION_AGE", "0") || null,

@@ -17,6 +17,7 @@ import { DEFAULT_CONFIG } from "./translate/config.ts";
 import type { MeshDelta } from "./translate/mesh.ts";
 import { gateway, istio, namespace, service } from "./translate/test-mesh.ts";
 import { MeshTranslator } from "./translate/translator.ts";
+import { MalformedObjects } from "./watch/malformed-objects.ts";
 import { MeshWatcher } from "./watch/mesh-watcher.ts";
 
 const TIMEOUT = { timeout: 15_000 };
@@ -46,7 +47,20 @@ class Rig implements AsyncDisposable {
     const { cluster, translator, metrics } = this;
     const config = readConfig({ MANIFEST_DIR: this.dir, JWKS_FILE: "/j", ...env });
     const clock = systemClock;
-    this.tasks = new LeaderTasks({ config, cluster, translator, metrics, log, clock });
+    const api = null;
+    const rootPem = (): null => null;
+    const malformed = new MalformedObjects(() => {});
+    this.tasks = new LeaderTasks({
+      config,
+      cluster,
+      api,
+      translator,
+      malformed,
+      rootPem,
+      metrics,
+      log,
+      clock,
+    });
     this.watcher = new MeshWatcher({
       cluster,
       translator,

@@ -1,4 +1,4 @@
-// The parts of Istio's MeshConfig that matter to a mesh of node proxies, from a YAML file.
+// The parts of Istio's MeshConfig that matter to a mesh of node proxies, from YAML.
 import { readFileSync } from "node:fs";
 import { type Document, LineCounter, parseDocument } from "yaml";
 import { parseServerAddress } from "#lib/grpc/address.ts";
@@ -42,18 +42,21 @@ export function readMeshConfig(path: string | null, problem: (text: string) => v
     problem(`MESH_CONFIG ${path}: ${error instanceof Error ? error.message : String(error)}`);
     return DEFAULTS;
   }
-  return parseMeshConfigText(content, path, problem);
+  return parseMeshConfigText(content, `MESH_CONFIG ${path}`, problem);
 }
 
-/** @param problem told `MESH_CONFIG <path>:<line>: <field> <what is wrong>` of every mistake */
+/**
+ * @param source for messages: `MESH_CONFIG /etc/mesh`, `ConfigMap istio-system/istio, mesh`
+ * @param problem told `<source>:<line>: <field> <what is wrong>` of every mistake
+ */
 export function parseMeshConfigText(
   content: string,
-  path: string,
+  source: string,
   problem: (text: string) => void,
 ): MeshConfig {
   const counter = new LineCounter();
   const document = parseDocument(content, { lineCounter: counter, stringKeys: true });
-  const at = (line: number): string => `MESH_CONFIG ${path}:${line}:`;
+  const at = (line: number): string => `${source}:${line}:`;
   const [broken] = document.errors;
   if (broken !== undefined) {
     const [reason = ""] = broken.message.split(/ at line |\n/, 1);

@@ -7,6 +7,7 @@ import { objectName, RESOURCES, type ServiceEntry as Manifest } from "#lib/kube/
 import { WorkQueue } from "#lib/kube/work-queue.ts";
 import type { Cidr } from "#lib/net/cidr.ts";
 import type { Logger } from "#lib/obs/log.ts";
+import type { LeaderTask } from "../leader-task.ts";
 import { patchStatus } from "../status/patch-status.ts";
 import type { ServiceEntry } from "../translate/objects.ts";
 import { serviceEntry } from "../translate/reduce.ts";
@@ -24,7 +25,9 @@ export interface AddressAllocatorOptions {
 
 const FIELD_MANAGER = "istio-ip-autoallocate";
 
-export class AddressAllocator {
+export class AddressAllocator implements LeaderTask {
+  readonly lock = "istio-ip-autoallocate";
+  readonly lockKind = "configMap";
   readonly #options: AddressAllocatorOptions;
   readonly #queue: WorkQueue<string>;
   readonly #entries = new Map<string, ServiceEntry>();
@@ -58,6 +61,7 @@ export class AddressAllocator {
     const handler = {
       onEvents: (events: readonly WatchEvent<Manifest>[]) => this.#on(events),
       onSynced,
+      onError: (error: Error) => this.#options.log.warn({ error }, "cannot read ServiceEntries"),
     };
     await Promise.all([
       this.#queue.run([], signal),

@@ -1,16 +1,23 @@
-// Where the CA comes from, and how it changes while istiod runs: plugged-in files, or a self-signed root.
+// Where the CA comes from, and how it changes while istiod runs: plugged-in files, Secret `cacerts`, or a
+// self-signed root.
+import { Backoff } from "#lib/base/backoff.ts";
 import type { Clock } from "#lib/base/clock.ts";
+import { KubeError } from "#lib/kube/errors.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import type { CaBundle } from "#lib/pki/ca-bundle.ts";
-import { loadExtraRoots, loadPluggedInCa } from "#lib/pki/ca-files.ts";
+import { loadExtraRoots, loadPluggedInCa, type PluggedInCa } from "#lib/pki/ca-files.ts";
 import { DirectoryTrigger } from "../watch/directory-trigger.ts";
+import type { CacertsSecret } from "./cacerts-secret.ts";
+import type { RootStore } from "./root-store.ts";
 import { SelfSignedCa } from "./self-signed.ts";
 
 export interface CaSourceOptions {
   /** Plugged-in files, or extra roots for a self-signed CA. */
   readonly rootCaDir: string;
-  /** `null` keeps a self-signed root in memory. */
-  readonly stateDir: string | null;
+  /** Looked at when the directory holds no CA; `null` without an API server. */
+  readonly secret: CacertsSecret | null;
+  /** For a self-signed root. */
+  readonly store: RootStore;
   readonly trustDomain: string;
   /** How often a self-signed root is looked at; 0 never. */
   readonly rootCheckMs: number;
@@ -19,34 +26,39 @@ export interface CaSourceOptions {
   readonly log: Logger;
 }
 
+export type CaKind = "plugged-in" | "plugged-in-secret" | "self-signed";
+
+/** An API server that does not answer at the start is waited for, as long as Istio does. */
+const PATIENCE_MS = 20 * 60_000;
+
 export class CaSource {
   readonly #options: CaSourceOptions;
   #selfSigned: SelfSignedCa | null = null;
-  #kind: "plugged-in" | "self-signed" = "plugged-in";
+  #kind: CaKind = "plugged-in";
 
   constructor(options: CaSourceOptions) {
     this.#options = options;
   }
 
-  get kind(): "plugged-in" | "self-signed" {
+  get kind(): CaKind {
     return this.#kind;
   }
 
-  /** @throws {PkiError | IstiodError} saying which file is wrong and how */
-  async load(): Promise<CaBundle> {
-    const { rootCaDir, stateDir, trustDomain, clock, log } = this.#options;
-    const plugged = await this.#loadPluggedIn();
-    if (plugged !== null) return plugged;
-    if (stateDir === null)
-      log.warn("CA_STATE_DIR is not set: the self-signed root is lost when istiod stops");
-    this.#kind = "self-signed";
-    this.#selfSigned = new SelfSignedCa({
-      dir: stateDir,
-      trustDomain,
-      extraRootPem: await loadExtraRoots(rootCaDir),
-      now: () => clock.now(),
-    });
-    return this.#selfSigned.load();
+  /** @throws {PkiError | IstiodError | KubeError} saying what is wrong, where, and how */
+  async load(signal: AbortSignal): Promise<CaBundle> {
+    const { clock, random, log } = this.#options;
+    const until = clock.now() + PATIENCE_MS;
+    const backoff = new Backoff({ startMs: 100, maxMs: 10_000, jitter: 0.2, random });
+    for (;;) {
+      try {
+        return await this.#load();
+      } catch (error) {
+        if (!(error instanceof KubeError) || clock.now() > until) throw error;
+        log.warn({ error }, "CA cannot be read or kept; trying again");
+        await clock.sleep(backoff.next(), signal);
+        signal.throwIfAborted();
+      }
+    }
   }
 
   /**
@@ -57,39 +69,86 @@ export class CaSource {
     onBundle: (bundle: CaBundle) => void | Promise<void>,
     signal: AbortSignal,
   ): Promise<void> {
-    const selfSigned = this.#selfSigned;
-    if (selfSigned !== null && this.#options.rootCheckMs <= 0) return;
-    using directory = selfSigned === null ? this.#watchDirectory() : null;
-    for (let isFirst = true; ; isFirst = false) {
-      if (directory !== null) await directory.changed(signal);
-      else await this.#nextCheck(isFirst, signal);
-      if (signal.aborted) return;
+    const look = async (load: () => Promise<CaBundle | null>): Promise<void> => {
       try {
-        const bundle = await (selfSigned?.renewIfDue() ?? this.#loadPluggedIn());
+        const bundle = await load();
         if (bundle !== null) await onBundle(bundle);
       } catch (error) {
-        this.#options.log.error({ error }, "new CA refused; the current one stays");
+        const { log } = this.#options;
+        if (error instanceof KubeError)
+          log.warn({ error }, "CA cannot be read; the current one stays");
+        else log.error({ error }, "new CA refused; the current one stays");
       }
+    };
+    switch (this.#kind) {
+      case "plugged-in":
+        return this.#watchDirectory(() => look(() => this.#pluggedIn()), signal);
+      case "plugged-in-secret":
+        return this.#options.secret?.watch(() => look(() => this.#fromSecret()), signal);
+      case "self-signed":
+        return this.#watchRoot(
+          () => look(async () => (await this.#selfSigned?.load()) ?? null),
+          signal,
+        );
+      default:
+        return this.#kind satisfies never;
     }
   }
 
-  async #loadPluggedIn(): Promise<CaBundle | null> {
-    const loaded = await loadPluggedInCa(this.#options.rootCaDir, this.#options.clock.now());
+  async #load(): Promise<CaBundle> {
+    const { rootCaDir, trustDomain, store, clock } = this.#options;
+    this.#kind = "plugged-in";
+    const plugged = await this.#pluggedIn();
+    if (plugged !== null) return plugged;
+    this.#kind = "plugged-in-secret";
+    const fromSecret = await this.#fromSecret();
+    if (fromSecret !== null) return fromSecret;
+    this.#kind = "self-signed";
+    this.#selfSigned ??= new SelfSignedCa({
+      store,
+      trustDomain,
+      extraRootPem: await loadExtraRoots(rootCaDir),
+      now: () => clock.now(),
+    });
+    return this.#selfSigned.load();
+  }
+
+  async #pluggedIn(): Promise<CaBundle | null> {
+    const { rootCaDir, clock } = this.#options;
+    return this.#checked(await loadPluggedInCa(rootCaDir, clock.now()), rootCaDir);
+  }
+
+  async #fromSecret(): Promise<CaBundle | null> {
+    const { secret, clock } = this.#options;
+    return secret === null ? null : this.#checked(await secret.load(clock.now()), secret.name);
+  }
+
+  #checked(loaded: PluggedInCa | null, from: string): CaBundle | null {
     for (const warning of loaded?.warnings ?? [])
-      this.#options.log.warn({ dir: this.#options.rootCaDir, warning }, "plugged-in CA");
+      this.#options.log.warn({ from, warning }, "plugged-in CA");
     return loaded?.bundle ?? null;
   }
 
-  #watchDirectory(): DirectoryTrigger {
+  async #watchDirectory(look: () => Promise<void>, signal: AbortSignal): Promise<void> {
     const { rootCaDir, clock, log } = this.#options;
-    return new DirectoryTrigger(rootCaDir, clock, (error) =>
+    using directory = new DirectoryTrigger(rootCaDir, clock, (error) =>
       log.warn({ error, dir: rootCaDir }, "cannot watch CA directory; polling"),
     );
+    for (;;) {
+      await directory.changed(signal);
+      if (signal.aborted) return;
+      await look();
+    }
   }
 
   /** First after a random part of the interval, so that replicas do not all look at once. */
-  async #nextCheck(isFirst: boolean, signal: AbortSignal): Promise<void> {
+  async #watchRoot(look: () => Promise<void>, signal: AbortSignal): Promise<void> {
     const { rootCheckMs, clock, random } = this.#options;
-    await clock.sleep(rootCheckMs * (isFirst ? random() : 1), signal);
+    if (rootCheckMs <= 0) return;
+    for (let isFirst = true; ; isFirst = false) {
+      await clock.sleep(rootCheckMs * (isFirst ? random() : 1), signal);
+      if (signal.aborted) return;
+      await look();
+    }
   }
 }

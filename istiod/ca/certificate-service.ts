@@ -75,6 +75,7 @@ export class CertificateService {
       {
         caller: `${namespace}/${serviceAccount}`,
         pod: caller.podName,
+        node: verdict.node,
         wanted,
         why: verdict.why,
         peer,

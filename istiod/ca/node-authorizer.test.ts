@@ -103,6 +103,12 @@ const CASES: readonly Case[] = [
     },
     want: "caller-pod-account-differs",
   },
+  { name: "a token that names its node", caller: { nodeName: "worker-1" }, want: "allow" },
+  {
+    name: "a token that names another node than its pod's",
+    caller: { nodeName: "worker-2" },
+    want: "caller-node-differs",
+  },
   { name: "a pod of another node", wanted: id("pay"), want: "identity-not-on-node" },
   { name: "a failed pod", wanted: id("failed"), want: "identity-not-on-node" },
   { name: "a pod without a node", wanted: id("waiting"), want: "identity-not-on-node" },

@@ -25,19 +25,22 @@ export type Refusal =
   | "caller-pod-unknown"
   | "caller-pod-replaced"
   | "caller-pod-account-differs"
+  | "caller-node-differs"
   | "identity-not-on-node";
 
 export type NodeVerdict =
   | { readonly kind: "allow"; readonly identity: SpiffeId }
-  | { readonly kind: "deny"; readonly why: Refusal };
+  /** `node`: where the caller's pod runs, if it is known. */
+  | { readonly kind: "deny"; readonly why: Refusal; readonly node: string | null };
 
-/** The checks of Istio's node authorizer (security/pkg/server/ca/node_auth.go), and the trust domain's. */
+/** The checks of Istio's node authorizer (security/pkg/server/ca/node_auth.go), of the trust domain, and of the token's node. */
 export function authorizeNode(
   options: NodeAuthorizerOptions,
   caller: AuthenticatedCaller,
   requested: string,
 ): NodeVerdict {
-  const deny = (why: Refusal): NodeVerdict => ({ kind: "deny", why });
+  const own = caller.podName === null ? null : options.pods.pod(caller.namespace, caller.podName);
+  const deny = (why: Refusal): NodeVerdict => ({ kind: "deny", why, node: own?.node ?? null });
   if (options.trustedAccounts.size === 0) return deny("no-trusted-accounts");
   // The literal value: an absent header passes authentication, but not this.
   if (caller.clusterId !== options.clusterId) return deny("unknown-cluster");
@@ -47,10 +50,10 @@ export function authorizeNode(
   if (identity === null) return deny("malformed-identity");
   const { trustDomain, namespace, serviceAccount } = spiffeParts(identity);
   if (trustDomain !== options.trustDomain()) return deny("foreign-trust-domain");
-  const own = caller.podName === null ? null : options.pods.pod(caller.namespace, caller.podName);
   if (own === null) return deny("caller-pod-unknown");
   if (caller.podUid === null || own.uid !== caller.podUid) return deny("caller-pod-replaced");
   if (own.serviceAccount !== caller.serviceAccount) return deny("caller-pod-account-differs");
+  if (caller.nodeName != null && caller.nodeName !== own.node) return deny("caller-node-differs");
   if (!options.pods.runsOn(own.node, namespace, serviceAccount))
     return deny("identity-not-on-node");
   return { kind: "allow", identity };

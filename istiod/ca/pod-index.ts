@@ -1,7 +1,6 @@
 // Pods by name, and by who runs where: what the node authorizer and on-demand streams look up.
-import type { Cluster, WatchEvent } from "#lib/kube/cluster.ts";
-import { RESOURCES, type Pod } from "#lib/kube/objects.ts";
-import type { Logger } from "#lib/obs/log.ts";
+import type { WatchEvent } from "#lib/kube/cluster.ts";
+import type { Pod } from "#lib/kube/objects.ts";
 
 export interface PodRecord {
   readonly namespace: string;
@@ -18,19 +17,6 @@ export class PodIndex {
   readonly #accounts = new Map<string, number>();
   /** node → pod keys. */
   readonly #nodes = new Map<string, Set<string>>();
-
-  /** Watches until `signal` aborts. `onSynced` is called once the existing pods are in. */
-  async run(
-    cluster: Cluster,
-    options: { readonly signal: AbortSignal; readonly log: Logger; readonly onSynced: () => void },
-  ): Promise<void> {
-    const handler = {
-      onEvents: (events: readonly WatchEvent<Pod>[]) => this.update(events),
-      onSynced: options.onSynced,
-      onError: (error: Error) => options.log.warn({ error }, "cannot read pods"),
-    };
-    await cluster.watch(RESOURCES.pods, handler, { signal: options.signal });
-  }
 
   update(events: readonly WatchEvent<Pod>[]): void {
     for (const { type, object } of events) {

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { testCa } from "#lib/pki/test-ca.ts";
+import { FileRootStore } from "./file-root-store.ts";
+import { MemoryRootStore } from "./root-store.ts";
 import { SelfSignedCa } from "./self-signed.ts";
 
 const DAY = 86_400_000;
@@ -16,7 +18,7 @@ function setup(t: TestContext) {
   const clock = { nowMs: T0 };
   const make = (dirOrNull: string | null = join(dir, "state"), extraRootPem = ""): SelfSignedCa =>
     new SelfSignedCa({
-      dir: dirOrNull,
+      store: dirOrNull === null ? new MemoryRootStore() : new FileRootStore(dirOrNull),
       trustDomain: "cluster.local",
       extraRootPem,
       now: () => clock.nowMs,
@@ -54,13 +56,13 @@ test("a root with little life left is renewed with its key, and old leaves still
   const ca = make();
   const old = await ca.load();
   clock.nowMs = T0 + 2000 * DAY;
-  assert.equal((await ca.renewIfDue()).rootPem, old.rootPem, "55 % of its life is left");
+  assert.equal((await ca.load()).rootPem, old.rootPem, "55 % of its life is left");
   clock.nowMs = T0 + 3000 * DAY;
-  const next = await ca.renewIfDue();
+  const next = await ca.load();
   assert.notEqual(next.rootPem, old.rootPem);
   assert.ok(next.signer.key.equals(old.signer.key));
   assert.ok(old.signer.certificate.x509.verify(next.signer.certificate.x509.publicKey));
-  assert.equal((await make().renewIfDue()).rootPem, next.rootPem, "another replica adopts it");
+  assert.equal((await make().load()).rootPem, next.rootPem, "another replica adopts it");
 });
 
 test("a root that has expired while nobody ran is renewed at start", async (t) => {
@@ -79,6 +81,15 @@ test("a damaged root stops the start instead of being replaced", async (t) => {
   await assert.rejects(make().load(), { code: "CA_STATE", message: /damaged/ });
 });
 
+test("a root that is lost while istiod runs is kept again, not replaced", async (t) => {
+  const { make, path } = setup(t);
+  const ca = make();
+  const first = await ca.load();
+  rmSync(path);
+  assert.equal((await ca.load()).rootPem, first.rootPem);
+  assert.equal((await make().load()).rootPem, first.rootPem);
+});
+
 test("further roots are handed out too", async (t) => {
   const { make, state } = setup(t);
   const other = await testCa(T0);
@@ -91,5 +102,5 @@ test("without a directory the root lives as long as the process", async (t) => {
   const { make } = setup(t);
   const ca = make(null);
   const first = await ca.load();
-  assert.equal((await ca.renewIfDue()).rootPem, first.rootPem);
+  assert.equal((await ca.load()).rootPem, first.rootPem);
 });

@@ -1,8 +1,9 @@
 // What the pages of port 15014 show, under Istio's paths.
 import { ipFromBytes } from "#lib/net/ip.ts";
 import { Authorization } from "#lib/wire/gen/authorization.gen.ts";
+import { Policy } from "#lib/wire/gen/waypoint.gen.ts";
 import { Address } from "#lib/wire/gen/workload.gen.ts";
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "#lib/xds/type-urls.ts";
+import { ADDRESS_TYPE, AUTHORIZATION_TYPE, WAYPOINT_POLICY_TYPE } from "#lib/xds/type-urls.ts";
 import { dumpConfig, type Config } from "../config.ts";
 import type { Metrics } from "../metrics.ts";
 import type { ConnectionStatus } from "../push/connection.ts";
@@ -59,7 +60,10 @@ function ambient(tables: MeshTables): Record<string, unknown> {
     version,
     ...Authorization.decode(bytes),
   }));
-  return { workloads, services, policies };
+  const waypointPolicies = [...tables.waypointPolicies().values()].map(
+    ({ name, version, bytes }) => ({ key: name, version, ...Policy.decode(bytes) }),
+  );
+  return { workloads, services, policies, waypointPolicies };
 }
 
 function syncStatus(client: ConnectionStatus): Record<string, unknown> {
@@ -73,7 +77,7 @@ function syncStatus(client: ConnectionStatus): Record<string, unknown> {
     proxy: client.node,
     proxy_type: client.type,
     address: status(ADDRESS_TYPE),
-    authorization: status(AUTHORIZATION_TYPE),
+    authorization: status(client.type === "waypoint" ? WAYPOINT_POLICY_TYPE : AUTHORIZATION_TYPE),
   };
 }
 

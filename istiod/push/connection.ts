@@ -10,7 +10,12 @@ import {
   type Received,
   type SubscriptionStatus,
 } from "#lib/xds/delta-server.ts";
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE } from "#lib/xds/type-urls.ts";
+import {
+  ADDRESS_TYPE,
+  AUTHORIZATION_TYPE,
+  WAYPOINT_POLICY_TYPE,
+  WORKLOAD_TYPE,
+} from "#lib/xds/type-urls.ts";
 import type { Metrics } from "../metrics.ts";
 import { encodeResponse, type EncodedPush } from "./encoded-push.ts";
 import type { ProxyNode } from "./node.ts";
@@ -52,6 +57,7 @@ const LABEL: Readonly<Record<string, string>> = {
   [ADDRESS_TYPE]: "wds",
   [AUTHORIZATION_TYPE]: "wads",
   [WORKLOAD_TYPE]: "workload",
+  [WAYPOINT_POLICY_TYPE]: "waypoint",
 };
 
 /** Borrows the stream: the service that made it ends it. Dispose when the stream is over. */
@@ -74,16 +80,18 @@ export class XdsConnection implements Gated, Disposable {
   }
 
   receive(request: DeltaDiscoveryRequest): void {
-    const received = this.#delta.receive(request);
+    const received = this.#mayAskFor(request.typeUrl)
+      ? this.#delta.receive(request)
+      : { kind: "ignored" as const, typeUrl: request.typeUrl, why: "unknown-type" as const };
     this.#note(received);
     if (received.kind === "too-many-names") {
       endWith(this.#options.stream, new GrpcError("RESOURCE_EXHAUSTED", "too many resource names"));
       return;
     }
     if (received.kind !== "subscribed") return;
-    // Node proxies ask for addresses and then, at once, for policies. Both are answered together, policies
-    // first; who asks for addresses only waits a moment longer.
-    const isHalf = this.#delta.hasFirstAnswerDue() && !this.#delta.isSubscribed(AUTHORIZATION_TYPE);
+    // Proxies ask for addresses and, at once, for policies. Both are answered together, policies first; who
+    // asks for addresses only waits a moment longer.
+    const isHalf = this.#delta.hasFirstAnswerDue() && !this.#delta.isSubscribed(this.#policyType);
     if (isHalf) this.#secondRequest ??= setTimeout(() => this.#flush(), SECOND_REQUEST_MS);
     else this.#flush();
   }
@@ -107,6 +115,7 @@ export class XdsConnection implements Gated, Disposable {
     this.#delta.changed(ADDRESS_TYPE, changed.addresses);
     this.#delta.changed(WORKLOAD_TYPE, changed.addresses);
     this.#delta.changed(AUTHORIZATION_TYPE, changed.policies);
+    this.#delta.changed(WAYPOINT_POLICY_TYPE, changed.waypointPolicies);
     this.#flush();
   }
 
@@ -139,10 +148,20 @@ export class XdsConnection implements Gated, Disposable {
     if (this.#writeTimer !== null) clearTimeout(this.#writeTimer);
   }
 
+  /** What this kind of proxy enforces, and must have before the addresses that are served under it. */
+  get #policyType(): string {
+    return this.#options.node.type === "waypoint" ? WAYPOINT_POLICY_TYPE : AUTHORIZATION_TYPE;
+  }
+
+  /** Policies for waypoints are nobody else's: a ztunnel that took them would enforce them a hop too late. */
+  #mayAskFor(typeUrl: string): boolean {
+    return typeUrl !== WAYPOINT_POLICY_TYPE || this.#options.node.type === "waypoint";
+  }
+
   #isUpToDate(): boolean {
     return (
       !this.#delta.isSubscribed(WORKLOAD_TYPE) &&
-      [ADDRESS_TYPE, AUTHORIZATION_TYPE].every(
+      [ADDRESS_TYPE, AUTHORIZATION_TYPE, WAYPOINT_POLICY_TYPE].every(
         (url) => !this.#delta.isSubscribed(url) || this.#delta.isInStep(url),
       )
     );
@@ -161,8 +180,9 @@ export class XdsConnection implements Gated, Disposable {
     if (!this.#mayWrite(this.#delta.countDue() * RESOURCE_BYTES)) return;
     this.#liveVersion = state.version;
     // A client that holds policies but no addresses is the odd one; its order needs the general way.
-    if (this.#delta.wantsEverything(AUTHORIZATION_TYPE)) {
-      this.#writeEverything(AUTHORIZATION_TYPE);
+    const policyType = this.#policyType;
+    if (this.#delta.wantsEverything(policyType)) {
+      this.#writeEverything(policyType);
       if (this.#delta.wantsEverything(ADDRESS_TYPE)) this.#writeEverything(ADDRESS_TYPE);
     }
     for (const response of this.#delta.flush(state.nonce, String(state.version)))

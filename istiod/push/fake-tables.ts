@@ -2,11 +2,13 @@
 import { createHash } from "node:crypto";
 import { Address } from "#lib/wire/gen/workload.gen.ts";
 import { Authorization } from "#lib/wire/gen/authorization.gen.ts";
+import { encodeWaypointPolicy } from "../translate/encode.ts";
 import type { EncodedResource, MeshDelta, MeshTables } from "../translate/mesh.ts";
 
 export class FakeTables implements MeshTables {
   readonly #addresses = new Map<string, EncodedResource>();
   readonly #authorizations = new Map<string, EncodedResource>();
+  readonly #waypointPolicies = new Map<string, EncodedResource>();
   readonly #members = new Map<string, Set<string>>();
   /** Alias → names, for `lookup`. */
   readonly aliases = new Map<string, string[]>();
@@ -17,6 +19,10 @@ export class FakeTables implements MeshTables {
 
   authorizations(): ReadonlyMap<string, EncodedResource> {
     return this.#authorizations;
+  }
+
+  waypointPolicies(): ReadonlyMap<string, EncodedResource> {
+    return this.#waypointPolicies;
   }
 
   workloadsOfService(service: string): ReadonlySet<string> {
@@ -66,6 +72,15 @@ export class FakeTables implements MeshTables {
     return delta({ authorizations: { updated: [key], removed: [] } });
   }
 
+  waypointPolicy(key: string): MeshDelta {
+    const [namespace = "", name = ""] = key.split("/");
+    this.#waypointPolicies.set(
+      key,
+      encodeWaypointPolicy({ authorization: { namespace, name }, targets: [], unchecked: [] }),
+    );
+    return delta({ waypointPolicies: { updated: [key], removed: [] } });
+  }
+
   removeAddress(name: string): MeshDelta {
     this.#addresses.delete(name);
     return delta({ addresses: { updated: [], removed: [name] } });
@@ -81,6 +96,7 @@ export function delta(part: Partial<MeshDelta>): MeshDelta {
   return {
     addresses: { updated: [], removed: [] },
     authorizations: { updated: [], removed: [] },
+    waypointPolicies: { updated: [], removed: [] },
     services: [],
     ...part,
   };

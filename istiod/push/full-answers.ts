@@ -17,7 +17,8 @@ export class FullAnswers {
     this.#version = version;
     let answer = this.#answers.get(typeUrl);
     if (answer === undefined) {
-      const resources = [...table.values()];
+      // In order of their names, not of their arrival: every replica says the same, byte for byte.
+      const resources = [...table.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
       const response = { typeUrl, nonce: nonce(), systemVersion: String(version), resources };
       answer = encodeResponse({ ...response, removed: [] }, nonce);
       this.#answers.set(typeUrl, answer);

@@ -1,7 +1,13 @@
 // The mesh tables as the delta protocol sees them: one table per type URL.
 import type { OutgoingResource } from "#lib/grpc/delta-messages.ts";
 import type { DeltaSource } from "#lib/xds/delta-server.ts";
-import { ADDRESS_TYPE, AUTHORIZATION_TYPE, WORKLOAD_TYPE } from "#lib/xds/type-urls.ts";
+import {
+  ADDRESS_TYPE,
+  AUTHORIZATION_TYPE,
+  POLICY_TYPES,
+  WAYPOINT_POLICY_TYPE,
+  WORKLOAD_TYPE,
+} from "#lib/xds/type-urls.ts";
 import type { MeshTables } from "../translate/mesh.ts";
 
 export interface MeshSourceOptions {
@@ -27,15 +33,16 @@ export class MeshSource implements DeltaSource {
   table(typeUrl: string): ReadonlyMap<string, OutgoingResource> | null {
     if (typeUrl === ADDRESS_TYPE) return this.#options.tables.addresses();
     if (typeUrl === AUTHORIZATION_TYPE) return this.#options.tables.authorizations();
+    if (typeUrl === WAYPOINT_POLICY_TYPE) return this.#options.tables.waypointPolicies();
     return typeUrl === WORKLOAD_TYPE ? this.#workloads : null;
   }
 
   lookup(typeUrl: string, key: string): readonly string[] {
-    return typeUrl === AUTHORIZATION_TYPE ? NOTHING : this.#options.tables.lookup(key);
+    return POLICY_TYPES.has(typeUrl) ? NOTHING : this.#options.tables.lookup(key);
   }
 
   local(typeUrl: string, nodeName: string): readonly string[] {
-    if (typeUrl === AUTHORIZATION_TYPE || nodeName === "") return NOTHING;
+    if (POLICY_TYPES.has(typeUrl) || nodeName === "") return NOTHING;
     const table = this.#options.tables.addresses();
     return this.#options
       .podsOnNode(nodeName)

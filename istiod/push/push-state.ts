@@ -6,7 +6,7 @@ import type { MeshSource } from "./mesh-source.ts";
 import { SendGate } from "./send-gate.ts";
 
 /** Bytes of large answers under way at once, over all clients. 100 000 resources are some 30 MB. */
-const LARGE_SEND_BYTES = 256 * 1024 * 1024;
+const LARGE_SEND_BYTES = 64 * 1024 * 1024;
 
 export class PushState {
   readonly source: MeshSource;

@@ -38,11 +38,13 @@ export class Pusher {
   publish(delta: MeshDelta): void {
     const { tables, state, metrics, now } = this.#options;
     const changed = changedNames(delta, tables);
-    if (changed.addresses.size + changed.policies.size === 0) return;
+    const { addresses, policies, waypointPolicies } = changed;
+    if (addresses.size + policies.size + waypointPolicies.size === 0) return;
     state.advance();
     metrics.pushTriggers.inc({ type: "ambient" });
     metrics.resources.set({ type: "wds" }, tables.addresses().size);
     metrics.resources.set({ type: "wads" }, tables.authorizations().size);
+    metrics.resources.set({ type: "waypoint" }, tables.waypointPolicies().size);
     this.#pending =
       this.#pending === null
         ? { changed, sinceMs: now() }
@@ -75,6 +77,7 @@ export class Pusher {
         {
           addresses: pending.changed.addresses.size,
           policies: pending.changed.policies.size,
+          waypointPolicies: pending.changed.waypointPolicies.size,
           clients: clients.length,
           ms: Math.round(seconds * 1e5) / 100,
         },

@@ -10,7 +10,12 @@ import { TokenError } from "#lib/pki/jwt.ts";
 import { testCa, testPair } from "#lib/pki/test-ca.ts";
 import { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from "#lib/wire/gen/discovery.gen.ts";
 import { Address, Workload } from "#lib/wire/gen/workload.gen.ts";
-import { ADDRESS_TYPE as A, AUTHORIZATION_TYPE as P, WORKLOAD_TYPE } from "#lib/xds/type-urls.ts";
+import {
+  ADDRESS_TYPE as A,
+  AUTHORIZATION_TYPE as P,
+  WAYPOINT_POLICY_TYPE as W,
+  WORKLOAD_TYPE,
+} from "#lib/xds/type-urls.ts";
 import { Authenticator } from "../authenticate.ts";
 import { Metrics } from "../metrics.ts";
 import type { DeltaStream } from "./connection.ts";
@@ -225,6 +230,36 @@ test("a policy arrives before the workload that names it, and leaves after", TIM
   assert.deepEqual(await client.nextNames(), ["A", ["c//Pod/shop/a"], []]);
   assert.deepEqual(await client.nextNames(), ["P", [], ["shop/p"]]);
 });
+
+test(
+  "a waypoint gets its policies before the addresses; nobody else gets them",
+  TIMEOUT,
+  async (t) => {
+    const f = await fixture(t);
+    f.tables.waypointPolicy("shop/w");
+    f.tables.workload("c//Pod/shop/a");
+    const waypoint = f.connect("shop/wp");
+    const id = "waypoint~10.0.0.2~wp-x.shop~shop.svc.cluster.local";
+    const node = { id, cluster: "", metadata: { NAMESPACE: "shop", SERVICE_ACCOUNT: "wp" } };
+    waypoint.send(W, { node });
+    waypoint.send(A, { node });
+    assert.deepEqual(await waypoint.nextNames(), [W, ["shop/w"], []]);
+    assert.deepEqual(await waypoint.nextNames(), ["A", ["c//Pod/shop/a"], []]);
+    const ztunnel = f.connect();
+    ztunnel.send(W, { node: { id: NODE_ID, cluster: "" } });
+    ztunnel.subscribe();
+    assert.equal((await ztunnel.next()).typeUrl, P);
+    assert.equal((await ztunnel.next()).typeUrl, A);
+    const { addresses } = f.tables.workload("c//Pod/shop/b");
+    f.pusher.publish({ ...f.tables.waypointPolicy("shop/w2"), addresses });
+    assert.deepEqual(await waypoint.nextNames(), [W, ["shop/w2"], []]);
+    assert.deepEqual(await waypoint.nextNames(), ["A", ["c//Pod/shop/b"], []]);
+    assert.deepEqual(await ztunnel.nextNames(), ["A", ["c//Pod/shop/b"], []]);
+    f.pusher.publish(f.tables.waypointPolicy("shop/w"));
+    assert.deepEqual(await waypoint.nextNames(), [W, ["shop/w"], []]);
+    assert.equal(ztunnel.waiting, 0);
+  },
+);
 
 test("a changed service brings its workloads again", TIMEOUT, async (t) => {
   const f = await fixture(t);

@@ -1,4 +1,4 @@
-// One write to the status of an object that has just been read: no other's change in between is overwritten.
+// Writes to the status of an object that has just been read: no other's change in between is overwritten.
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
 import { KubeError } from "#lib/kube/errors.ts";
 
@@ -23,6 +23,28 @@ export async function patchStatus(
     return true;
   } catch (error) {
     if (error instanceof KubeError && error.code === "NOT_FOUND") return false;
+    throw error;
+  }
+}
+
+/**
+ * Server-side apply: what `fieldManager` wrote before and is not in `object` goes, all else stays.
+ * @param object with its uid, so that a new one of this name is left alone
+ * @returns      `false` when the object is gone
+ * @throws {KubeError}
+ */
+export async function applyStatus<T extends KubeObject>(
+  cluster: Cluster,
+  resource: Resource<T>,
+  object: T,
+  fieldManager: string,
+): Promise<boolean> {
+  try {
+    await cluster.apply(resource, object, { fieldManager, subresource: "status" });
+    return true;
+  } catch (error) {
+    if (error instanceof KubeError && (error.code === "NOT_FOUND" || error.code === "CONFLICT"))
+      return false;
     throw error;
   }
 }

@@ -4,6 +4,7 @@ import { hash } from "node:crypto";
 import { type Ip, ipToBytes } from "#lib/net/ip.ts";
 import type { Cidr } from "#lib/net/cidr.ts";
 import { Authorization } from "#lib/wire/gen/authorization.gen.ts";
+import { Policy } from "#lib/wire/gen/waypoint.gen.ts";
 import {
   Address,
   type GatewayAddress,
@@ -38,6 +39,17 @@ export function encodeAuthorization(
     `${policy.namespace}/${policy.name}`,
     Authorization.encode(Authorization.create(policy)).finish(),
   );
+}
+
+/** What a waypoint of ours is told of a policy. */
+export function encodeWaypointPolicy(
+  policy: Omit<Policy, "authorization"> & {
+    readonly authorization: Partial<Authorization> & { namespace: string; name: string };
+  },
+): EncodedResource {
+  const { namespace, name } = policy.authorization;
+  const authorization = Authorization.create(policy.authorization);
+  return resource(`${namespace}/${name}`, Policy.encode({ ...policy, authorization }).finish());
 }
 
 export function sameResource(a: EncodedResource, b: EncodedResource): boolean {

@@ -29,6 +29,8 @@ export interface MeshDelta {
   readonly addresses: ResourceDelta;
   /** `istio.security.Authorization`. */
   readonly authorizations: ResourceDelta;
+  /** Policies for waypoints of ours, `ambit.waypoint.Policy`. */
+  readonly waypointPolicies: ResourceDelta;
   /**
    * Service names of `addresses.updated` and `addresses.removed`: every workload that names one of
    * them is to be sent again (`workloadsOfService`), though its own bytes are the same.
@@ -40,6 +42,7 @@ export interface MeshDelta {
 export interface MeshTables {
   addresses(): ReadonlyMap<string, EncodedResource>;
   authorizations(): ReadonlyMap<string, EncodedResource>;
+  waypointPolicies(): ReadonlyMap<string, EncodedResource>;
   /** Names of the workloads whose `services` has this `namespace/hostname`. */
   workloadsOfService(service: string): ReadonlySet<string>;
   /** `namespace/hostname` keys of the services this workload is a member of. */

@@ -81,12 +81,12 @@ function rejected(message: string): PolicyOutcome {
   return { resource: null, verdict: { accepted: false, reason: "UnsupportedValue", message } };
 }
 
-interface Group {
+export interface Group {
   rules: Rules[];
 }
 
 /** One policy's rules, and what of them had to be left out. */
-class Translation {
+export class Translation {
   readonly #namespace: string;
   readonly #action: "ALLOW" | "DENY";
   readonly #l7Deny: TranslateConfig["l7DenyAtL4"];
@@ -113,10 +113,15 @@ class Translation {
     return this.#action === "ALLOW" && !isWhole ? [] : [{ rules: clauses }];
   }
 
+  /** Names of attributes and values that the rules so far had to do without, sorted. */
+  get leftOut(): readonly string[] {
+    return [...this.#leftOut].sort();
+  }
+
   verdict(groups: readonly Group[]): PolicyVerdict {
     if (this.#leftOut.size === 0)
       return { accepted: true, reason: "Accepted", message: "Attached to ztunnels" };
-    const what = [...this.#leftOut].sort().join(", ");
+    const what = this.leftOut.join(", ");
     return {
       accepted: true,
       reason: "UnsupportedValue",

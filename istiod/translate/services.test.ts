@@ -256,6 +256,7 @@ test("a changed Service names the workloads that are to be sent again", () => {
   assert.deepEqual(delta, {
     addresses: { updated: [HOST], removed: [] },
     authorizations: { updated: [], removed: [] },
+    waypointPolicies: { updated: [], removed: [] },
     services: [HOST],
   });
   assert.deepEqual([...mesh.translator.workloadsOfService(HOST)].sort(), [

@@ -35,6 +35,7 @@ import {
   serviceConditionTable,
   serviceEntryConditionTable,
 } from "./status.ts";
+import { waypointPolicy } from "./waypoint-policies.ts";
 import { GATEWAY_NAME, type Waypoint, waypointOf, type WaypointTables } from "./waypoints.ts";
 import {
   entryUid,
@@ -69,6 +70,7 @@ export class Tables {
   readonly workloadsByService: Index<PublishedWorkload>;
   readonly workloadsByAddress: Index<PublishedWorkload>;
   readonly authorizations: Collection<EncodedResource>;
+  readonly waypointPolicies: Collection<EncodedResource>;
   readonly conditions: Collection<ObjectConditions>;
   /** In order: an entry reads only what stands before it. */
   readonly #steps: Step[] = [];
@@ -149,6 +151,14 @@ export class Tables {
       Derived.each("policies", inputs.authorizationPolicies, (policy) => [
         [policy.key, translatePolicy(policy, config)] as const,
       ]),
+    );
+    this.waypointPolicies = this.#step(
+      Derived.each(
+        "policies-of-waypoints",
+        inputs.authorizationPolicies,
+        (policy, reads) => named(waypointPolicy(policy, { config, recordsBySource }, reads)),
+        sameResource,
+      ),
     );
     const attachments = this.#step(
       Derived.each("attachments", outcomes, ({ resource }, reads, key) => {

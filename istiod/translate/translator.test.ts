@@ -19,6 +19,7 @@ test("one changed Pod is one changed resource, and a change nobody reads is none
   assert.deepEqual(changed, {
     addresses: { updated: ["Kubernetes//Pod/shop/a"], removed: [] },
     authorizations: { updated: [], removed: [] },
+    waypointPolicies: { updated: [], removed: [] },
     services: [],
   });
   const unread = mesh.apply(
@@ -103,6 +104,7 @@ test("a new configuration sends only what comes out differently; a bad one chang
   assert.deepEqual(set({ trustDomain: "example.org" }), {
     addresses: { updated: ["Kubernetes//Pod/shop/a"], removed: [] },
     authorizations: { updated: ["shop/p"], removed: [] },
+    waypointPolicies: { updated: [], removed: [] },
     services: [],
   });
   assert.throws(() =>
@@ -224,6 +226,7 @@ function everything(t: MeshTranslator): Record<string, unknown> {
   return {
     addresses: t.addresses(),
     authorizations: t.authorizations(),
+    waypointPolicies: t.waypointPolicies(),
     conditions: t.conditions(),
     members: new Map(
       names.map((n) => [n, [t.workloadsOfService(n), t.servicesOfWorkload(n), t.aliases(n)]]),

@@ -18,6 +18,7 @@ export class MeshTranslator implements MeshTables {
   #tables: Tables;
   readonly #addresses = new Map<string, EncodedResource>();
   readonly #authorizations = new Map<string, EncodedResource>();
+  readonly #waypointPolicies = new Map<string, EncodedResource>();
   readonly #newConditions = new Set<string>();
   #hasNewSelection = false;
 
@@ -43,6 +44,10 @@ export class MeshTranslator implements MeshTables {
         this.#authorizations,
         resourceChanges(tables.authorizations.changes(), (r) => r),
       ),
+      waypointPolicies: fold(
+        this.#waypointPolicies,
+        resourceChanges(tables.waypointPolicies.changes(), (r) => r),
+      ),
       services: [...tables.services.changes()].map((c) => c.key).sort(compare),
     };
     for (const { key } of tables.conditions.changes()) this.#newConditions.add(key);
@@ -64,6 +69,9 @@ export class MeshTranslator implements MeshTables {
     const authorizations = new Map<string, EncodedResource>();
     for (const resource of tables.authorizations.values())
       authorizations.set(resource.name, resource);
+    const waypointPolicies = new Map<string, EncodedResource>();
+    for (const resource of tables.waypointPolicies.values())
+      waypointPolicies.set(resource.name, resource);
     for (const key of [...this.#tables.conditions.keys(), ...tables.conditions.keys()])
       this.#newConditions.add(key);
     this.#hasNewSelection = true;
@@ -71,6 +79,7 @@ export class MeshTranslator implements MeshTables {
     const delta = {
       addresses: replace(this.#addresses, addresses),
       authorizations: replace(this.#authorizations, authorizations),
+      waypointPolicies: replace(this.#waypointPolicies, waypointPolicies),
     };
     const names = [...delta.addresses.updated, ...delta.addresses.removed];
     return { ...delta, services: names.filter(isServiceName).sort(compare) };
@@ -82,6 +91,10 @@ export class MeshTranslator implements MeshTables {
 
   authorizations(): ReadonlyMap<string, EncodedResource> {
     return this.#authorizations;
+  }
+
+  waypointPolicies(): ReadonlyMap<string, EncodedResource> {
+    return this.#waypointPolicies;
   }
 
   conditionKeys(): Iterable<string> {

@@ -85,6 +85,16 @@ test("a change of several kinds in one file is one update", async () => {
   ]);
 });
 
+test("a policy for waypoints alone is an update too", async () => {
+  await using rig = new Rig();
+  rig.put("a.yaml", SERVICE);
+  rig.start();
+  await rig.until(() => rig.synced === 1);
+  const refs = "targetRefs: [{group: '', kind: Service, name: web}]";
+  rig.put("p.yaml", istio("AuthorizationPolicy", "p", refs));
+  await rig.until(() => rig.deltas.at(-1)?.waypointPolicies.updated[0] === "shop/p");
+});
+
 test("a broken manifest is logged and counted once, and takes nothing away", async () => {
   await using rig = new Rig();
   rig.put("web.yaml", SERVICE);

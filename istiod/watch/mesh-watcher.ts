@@ -1,18 +1,23 @@
 // Feeds the translator: watches every kind the tables are made of, waits until all of them are
 // known, and then hands each change on in the turn it arrived.
-import type { Cluster, Resource, WatchEvent } from "#lib/kube/cluster.ts";
-import type { KubeObject } from "#lib/kube/cluster.ts";
+import type { Cluster, KubeObject, Resource, WatchEvent } from "#lib/kube/cluster.ts";
+import { type Pod, RESOURCES } from "#lib/kube/objects.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import type { TranslateConfig } from "../translate/config.ts";
 import { WATCHED } from "../translate/inputs.ts";
 import type { MeshDelta, ObjectChange } from "../translate/mesh.ts";
 import type { MeshTranslator } from "../translate/translator.ts";
+import type { MalformedObjects } from "./malformed-objects.ts";
 
 export interface MeshWatcherOptions {
   /** Borrowed while `run` lasts. */
   readonly cluster: Cluster;
   readonly translator: MeshTranslator;
+  /** Told of objects that cannot be read. */
+  readonly malformed?: MalformedObjects;
   readonly log: Logger;
+  /** Pods as they come, before the tables have them: one watch serves all. */
+  onPods?(events: readonly WatchEvent<Pod>[]): void;
   /** Called right after the tables have changed, in the same turn; not for changes of nothing. */
   onDelta(delta: MeshDelta): void;
   /** Called after each update of the tables, also one that changed nothing of what is sent. */
@@ -22,6 +27,9 @@ export interface MeshWatcherOptions {
   /** For a metric. The same error is reported once, however many watches see it. */
   onError?(error: Error): void;
 }
+
+/** A failed pod is no workload and proves nothing: the API server need not send it. */
+const LIVE_PODS = "status.phase!=Failed";
 
 export class MeshWatcher {
   readonly #options: MeshWatcherOptions;
@@ -69,14 +77,20 @@ export class MeshWatcher {
       {
         onEvents: (events) => this.#collect(resource, events),
         onSynced: () => this.#onKindSynced(resource),
-        onError: (error) => this.#report(error),
+        onError: (error) => {
+          this.#options.malformed?.note(resource, error);
+          this.#report(error);
+        },
       },
-      { signal },
+      resource === RESOURCES.pods ? { signal, fieldSelector: LIVE_PODS } : { signal },
     );
   }
 
   #collect(resource: Resource, events: readonly WatchEvent<KubeObject>[]): void {
+    this.#options.malformed?.read(resource, events);
     for (const { type, object } of events) this.#pending.push({ resource, type, object });
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only this kind comes from this watch
+    if (resource === RESOURCES.pods) this.#options.onPods?.(events as readonly WatchEvent<Pod>[]);
     if (this.#isSynced) this.#schedule();
   }
 
@@ -130,12 +144,14 @@ export class MeshWatcher {
   }
 }
 
-function isEmpty({ addresses, authorizations, services }: MeshDelta): boolean {
+function isEmpty({ addresses, authorizations, waypointPolicies, services }: MeshDelta): boolean {
   return (
     addresses.updated.length +
       addresses.removed.length +
       authorizations.updated.length +
       authorizations.removed.length +
+      waypointPolicies.updated.length +
+      waypointPolicies.removed.length +
       services.length ===
     0
   );

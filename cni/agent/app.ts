@@ -1,34 +1,32 @@
-// Puts the agent together: node rules, namespaces remembered or found, the reconcile loop, ZDS, the
-// plugin's socket, and what operators look at. Starting fails loudly; stopping leaves every rule in
-// place, so that an upgrade never opens a pod.
-import { mkdirSync } from "node:fs";
+// Puts the agent together: node rules, the plugin's installation, namespaces remembered or found, the
+// reconcile loop, ZDS, the plugin's socket, and what operators look at. Starting fails loudly; stopping
+// leaves every rule in place, so that an upgrade never opens a pod, unless the agent is to go for good.
+import { chmodSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { systemClock, type Clock } from "#lib/base/clock.ts";
 import type { Cluster } from "#lib/kube/cluster.ts";
-import { KubeError } from "#lib/kube/errors.ts";
-import { RESOURCES, type Pod } from "#lib/kube/objects.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import { Readiness } from "#lib/obs/readiness.ts";
-import { closeFd, openNetns } from "#lib/sys/netns.ts";
-import { backendName } from "../rules/backend.ts";
-import { detectBackend } from "../rules/detect.ts";
-import { scriptRunner } from "../rules/exec.ts";
-import { HostRules, type ProbeEntry } from "../rules/host.ts";
-import { planHostRules } from "../rules/plan-host.ts";
+import { PLUGIN_TYPE } from "../install/config.ts";
+import type { ExitDecision } from "../install/exit-decision.ts";
+import type { MintToken } from "../install/plugin-token.ts";
+import { annotator } from "./annotator.ts";
 import { ClusterView } from "./cluster-view.ts";
 import type { AgentConfig } from "./config.ts";
-import { explain } from "./errors.ts";
+import { AgentError } from "./errors.ts";
 import { EventServer } from "./event-server.ts";
-import { findKubeletUid } from "./kubelet-uid.ts";
 import { createMetrics, type AgentMetrics } from "./metrics.ts";
+import { Installation } from "./installation.ts";
 import { netnsFinder } from "./netns-finder.ts";
 import { NetnsScanner } from "./netns-scan.ts";
+import { audit, installHostRules, prepareNode, type NodeRules } from "./node-rules.ts";
 import { openOperatorServers } from "./operator-servers.ts";
 import { pluginHandler } from "./plugin-handler.ts";
-import { podIps, REDIRECTION, redirectionOf } from "./pod-knobs.ts";
-import { kernelPodRules, type PodRules } from "./pod-rules.ts";
+import { PolicyWatch } from "./policy-watch.ts";
 import { Reconciler } from "./reconciler.ts";
 import { SandboxStore } from "./sandbox-store.ts";
+import { selfTest } from "./self-test.ts";
+import { removeTaintOnceFit } from "./startup-taint.ts";
 import { ZdsServer } from "./zds-server.ts";
 
 export interface AppOptions {
@@ -39,23 +37,27 @@ export interface AppOptions {
    * manifests keeps a pod's annotations in the pod itself.
    */
   readonly annotationSubresource: "status" | null;
+  /** For the plugin's kubeconfig. */
+  readonly mintToken?: MintToken;
   readonly log: Logger;
   readonly clock?: Clock;
+  /** Ends a start that waits for the cluster. */
+  readonly signal?: AbortSignal;
 }
-
-const FIELD_MANAGER = "ambit-cni";
-const HOST_RULE_ATTEMPTS = 10;
-const HOST_RULE_PAUSE_MS = 2_000;
-const HOST_SCRIPT_TIMEOUT_MS = 30_000;
 
 /** The running agent. Dispose stops it; nothing it wrote into pods or the node is taken out. */
 export interface App extends AsyncDisposable {
+  /**
+   * Stops it for an upgrade, a reboot or for good, whichever the cluster says. For good, everything on
+   * the node goes except what is inside pods: those have to leave the mesh first.
+   */
+  leave(): Promise<ExitDecision>;
   readonly metrics: AgentMetrics;
   readonly ports: { readonly health: number; readonly monitoring: number | null };
   readonly readiness: Readiness;
 }
 
-/** @throws when the node cannot be prepared */
+/** @throws when the node cannot be prepared, or `options.signal` aborts meanwhile */
 export async function startApp(options: AppOptions): Promise<App> {
   const { config, cluster, log } = options;
   const clock = options.clock ?? systemClock;
@@ -65,9 +67,16 @@ export async function startApp(options: AppOptions): Promise<App> {
   const readiness = new Readiness();
   const starting = readiness.block("start");
 
-  let connected = (): number => 0;
-  const metrics = createMetrics(() => connected());
-  mkdirSync(config.runDir, { recursive: true, mode: 0o750 });
+  let zds: ZdsServer | null = null;
+  let reconciler: Reconciler | null = null;
+  let installation: Installation | null = null;
+  let policies: PolicyWatch | null = null;
+  const metrics = createMetrics(
+    () => zds?.connectedCount ?? 0,
+    () => reconciler?.counts() ?? null,
+  );
+  mkdirSync(config.runDir, { recursive: true });
+  chmodSync(config.runDir, 0o750); // a host path is made for everybody; the sockets inside are not
   const sandboxes = new SandboxStore(join(config.runDir, "pods"));
 
   const view = new ClusterView(cluster, config.nodeName, log, clock);
@@ -76,13 +85,42 @@ export async function startApp(options: AppOptions): Promise<App> {
       config,
       readiness,
       metrics,
-      status: () => ({ pods: reconciler?.status() ?? [], ztunnels: zds?.status() ?? [] }),
+      status: () => ({
+        node: config.nodeName,
+        installation: installation?.status() ?? null,
+        ztunnels: zds?.status() ?? [],
+        pods: (reconciler?.status() ?? []).map((pod) => ({
+          ...pod,
+          networkPolicies: policies?.findingsOf(pod.uid) ?? [],
+        })),
+      }),
     }),
   );
   const node = await prepareNode(config, log, undo);
+  let isGoingForGood = false;
+  undo.defer(async () => {
+    // by now nobody is left who would put something in again
+    if (isGoingForGood) await removeNodeTraces(node, config);
+  });
+  // before anything waits for the cluster: a node that comes up must not start pods of the mesh without us
+  const installed = Installation.start({
+    config,
+    cluster,
+    readiness,
+    metrics,
+    log,
+    clock,
+    mintToken: options.mintToken ?? null,
+  });
+  undo.use(installed);
+  installation = installed;
+  const leave = async (): Promise<ExitDecision> => {
+    const decision = await installed.leave();
+    isGoingForGood = decision.kind === "clean";
+    return decision;
+  };
 
-  let zds: ZdsServer | null = null;
-  const reconciler: Reconciler | null = new Reconciler({
+  const loop = new Reconciler({
     source: view,
     enrolment: config,
     defaults: config,
@@ -94,64 +132,95 @@ export async function startApp(options: AppOptions): Promise<App> {
       del: async (uid) => zds?.del(uid),
       untilConnected: async (ms) => zds?.untilConnected(ms),
     },
-    finder: netnsFinder(sandboxes, new NetnsScanner(config.hostProc), config.hostNetnsPrefix),
-    annotate: (pod, value) => annotate(options, pod, value),
+    finder: netnsFinder(sandboxes, new NetnsScanner(config.hostProc), config),
+    annotate: annotator(cluster, options.annotationSubresource),
     forget: (uid) => sandboxes.delete(uid),
     log,
     metrics,
   });
-  undo.use(reconciler);
+  undo.use(loop);
+  reconciler = loop;
 
-  const synced = Promise.withResolvers<void>();
-  const watching = view.run(
-    {
-      onPod: (uid, type) => {
-        metrics.reconcileEvents.inc({ type });
-        reconciler.request(uid);
-      },
-      onPodGone: (pod) => {
-        metrics.reconcileEvents.inc({ type: "delete" });
-        reconciler.request(pod.metadata.uid ?? "");
-      },
-    },
-    synced.resolve,
-    stop.signal,
+  const advice = undo.use(
+    new PolicyWatch({
+      cluster,
+      meshedPods: () => view.pods().filter((pod) => loop.wishOf(pod).kind === "enrol"),
+      log,
+      onFindings: (findings) => metrics.showPolicyFindings(findings),
+    }),
   );
+  policies = advice;
+  const synced = Promise.withResolvers<void>();
+  const watching = Promise.all([
+    view.run(
+      {
+        onPod: (uid, type) => {
+          metrics.reconcileEvents.inc({ type });
+          loop.request(uid);
+          advice.refreshSoon();
+        },
+        onPodGone: (pod) => {
+          metrics.reconcileEvents.inc({ type: "delete" });
+          loop.request(pod.metadata.uid ?? "");
+          advice.refreshSoon();
+        },
+      },
+      synced.resolve,
+      stop.signal,
+    ),
+    config.watchNetworkPolicies ? advice.run(stop.signal) : Promise.resolve(),
+  ]);
   undo.defer(async () => {
     stop.abort();
     await watching;
   });
-  await Promise.race([synced.promise, watching]);
+  await Promise.race([synced.promise, watching, untilAborted(options.signal)]);
+  if (options.signal?.aborted === true) {
+    await leave();
+    throw new AgentError("STOPPED", "Stopped before the cluster was read");
+  }
 
   for (const { podUid } of sandboxes.all()) if (view.pod(podUid) === null) sandboxes.delete(podUid);
   await installHostRules(node.host, view.pods(), log, clock);
   // pods of an earlier agent first: a ztunnel that connects then gets them all, with their namespace
-  await reconciler.settle();
+  await loop.settle();
 
-  zds = ZdsServer.listen({
+  const proxies = ZdsServer.listen({
     path: config.zdsSocket,
     log,
-    snapshot: () => reconciler.snapshot(),
-    onChange: () => reconciler.requestAll(),
+    snapshot: () => loop.snapshot(),
+    onChange: () => loop.requestAll(),
     clock,
   });
-  undo.use(zds);
-  const proxies = zds;
-  connected = () => proxies.connectedCount;
+  undo.use(proxies);
+  zds = proxies;
   undo.use(
     await EventServer.listen(
       config.runDir,
-      pluginHandler({ config, view, reconciler, sandboxes, readiness, clock }),
+      pluginHandler({ config, view, reconciler: loop, sandboxes, readiness, clock }),
       log,
       metrics,
     ),
   );
-  const auditing = config.reconcileRules
-    ? audit(reconciler, node.host, config.auditMs, { log, metrics, clock, signal: stop.signal })
-    : Promise.resolve();
-  undo.defer(() => auditing);
+  const background = [
+    config.reconcileRules
+      ? audit(loop, node.host, config.auditMs, { log, metrics, clock, signal: stop.signal })
+      : Promise.resolve(),
+    config.startupTaint === null
+      ? Promise.resolve()
+      : removeTaintOnceFit({
+          cluster,
+          nodeName: config.nodeName,
+          key: config.startupTaint.key,
+          selfTest: () => testNode(config, installed, proxies),
+          log,
+          clock,
+          signal: stop.signal,
+        }),
+  ];
+  undo.defer(async () => void (await Promise.all(background)));
   undo.defer(() => stop.abort());
-  reconciler.requestAll();
+  loop.requestAll();
   starting[Symbol.dispose]();
   log.info({ node: config.nodeName, backend: node.backend }, "node agent is ready");
   const owned = undo.move();
@@ -159,100 +228,41 @@ export async function startApp(options: AppOptions): Promise<App> {
     metrics,
     readiness,
     ports: operators.ports,
+    leave: async () => {
+      const decision = await leave();
+      await owned.disposeAsync();
+      return decision;
+    },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-interface Node {
-  readonly backend: string;
-  readonly rules: PodRules;
-  readonly host: HostRules;
+/** What is ours on the node, apart from the plugin's installation. */
+async function removeNodeTraces({ host }: NodeRules, { runDir }: AgentConfig): Promise<void> {
+  await host.remove();
+  rmSync(join(runDir, "pods"), { recursive: true, force: true });
+  for (const name of readdirSync(runDir))
+    if (/^(istio-cni(-\d+)?\.log|xtables\.lock)$/.test(name))
+      rmSync(join(runDir, name), { force: true });
 }
 
-async function prepareNode(
+function testNode(
   config: AgentConfig,
-  log: Logger,
-  undo: AsyncDisposableStack,
-): Promise<Node> {
-  const ns = config.hostNetns === null ? null : openNetns(config.hostNetns);
-  if (ns !== null) undo.defer(() => closeFd(ns));
-  const runner = scriptRunner(ns, HOST_SCRIPT_TIMEOUT_MS);
-  const { backend, notes } = await detectBackend(runner, config);
-  for (const note of notes) log.warn({ note }, "a packet filter was passed over");
-  const detected = config.proberUid === "detect" ? findKubeletUid(config.hostProc) : null;
-  if (config.proberUid === "detect" && detected === null && backend.kind === "nft")
-    log.warn("no kubelet runs here: probes of every process of the node are exempt");
-  // the iptables rule names no user: any socket of the node counts, as it does in Istio
-  const proberUid =
-    backend.kind === "iptables" || config.proberUid === "any"
-      ? null
-      : config.proberUid === "detect"
-        ? detected
-        : config.proberUid;
-  const plan = planHostRules({ ipv6: config.ipv6, proberUid, probeSource: config.probeSource });
-  return {
-    backend: backendName(backend),
-    rules: kernelPodRules(backend),
-    host: new HostRules(runner, backend, plan),
-  };
+  installation: Installation,
+  zds: ZdsServer,
+): Promise<readonly string[]> {
+  const { install, startupTaint } = config;
+  return selfTest({
+    plugin: install === null ? null : join(install.binDir, PLUGIN_TYPE),
+    runDir: config.runDir,
+    installFaults: () => installation.faults(),
+    ...(startupTaint?.needsZtunnel === true ? { ztunnels: () => zds.connectedCount } : {}),
+  });
 }
 
-/** Rules and sets at once, holding the pods an earlier agent had enrolled: their probes never miss a beat. */
-async function installHostRules(
-  host: HostRules,
-  pods: readonly Pod[],
-  log: Logger,
-  clock: Clock,
-): Promise<void> {
-  const entries: ProbeEntry[] = pods
-    .filter((pod) => redirectionOf(pod) === "enabled")
-    .flatMap((pod) => podIps(pod).map((ip) => ({ ip, uid: pod.metadata.uid ?? "" })));
-  for (let attempt = 1; ; attempt++)
-    try {
-      return await host.install(entries);
-    } catch (error) {
-      if (attempt === HOST_RULE_ATTEMPTS) throw error;
-      log.warn({ attempt, error: explain(error) }, "cannot write the node's rules, trying again");
-      await clock.sleep(HOST_RULE_PAUSE_MS);
-    }
-}
-
-async function annotate(
-  { cluster, annotationSubresource }: AppOptions,
-  pod: Pod,
-  value: "enabled" | "pending" | null,
-): Promise<void> {
-  const { name, namespace = "default" } = pod.metadata;
-  const patch = { metadata: { annotations: { [REDIRECTION]: value } } };
-  try {
-    await cluster.patch(RESOURCES.pods, namespace, name, patch, {
-      fieldManager: FIELD_MANAGER,
-      ...(annotationSubresource === null ? {} : { subresource: annotationSubresource }),
-    });
-  } catch (error) {
-    if (error instanceof KubeError && error.code === "NOT_FOUND") return; // gone meanwhile
-    throw error;
-  }
-}
-
-/** Compares, again and again, what should be with what is inside pods and node. */
-async function audit(
-  reconciler: Reconciler,
-  host: HostRules,
-  everyMs: number,
-  o: { log: Logger; metrics: AgentMetrics; clock: Clock; signal: AbortSignal },
-): Promise<void> {
-  for (;;) {
-    await o.clock.sleep(everyMs, o.signal);
-    if (o.signal.aborted) return;
-    reconciler.audit();
-    try {
-      const faults = await host.repair();
-      if (faults.length === 0) continue;
-      o.metrics.repairs.inc({ what: "host rules" });
-      o.log.warn({ faults }, "the node's rules were not in place, wrote them again");
-    } catch (error) {
-      o.log.error({ error: explain(error) }, "cannot check the node's rules");
-    }
-  }
+function untilAborted(signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal?.aborted === true) resolve();
+    else signal?.addEventListener("abort", () => resolve(), { once: true });
+  });
 }

@@ -29,6 +29,25 @@ export function parseCgroup(text: string): CgroupOwner | null {
   return found;
 }
 
+const UID = "[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}";
+const KUBELET_FILE = new RegExp(`(?:^|/)pods/(${UID})/(?:etc-hosts|containers/[^/]+/[^/]+)$`);
+
+/**
+ * Pod UID out of `/proc/<pid>/mountinfo`, for nodes whose cgroups name no pod (`cgroupsPerQOS: false`, some
+ * cri-o layouts): kubelet mounts a file of the pod's own directory over `/etc/hosts` in every container.
+ * Field 4 is the mount's root in its file system, proc(5). `null` without one, or when several disagree.
+ */
+export function podUidOfMounts(text: string): string | null {
+  let found: string | null = null;
+  for (const line of text.split("\n")) {
+    const [, uid] = KUBELET_FILE.exec(line.split(" ", 4)[3] ?? "") ?? [];
+    if (uid === undefined) continue;
+    if (found !== null && found !== withDashes(uid)) return null;
+    found = withDashes(uid);
+  }
+  return found;
+}
+
 /** Start time of a process in clock ticks: field 22 of `/proc/<pid>/stat`; the name before it may hold anything. */
 export function parseStartTime(stat: string): number | null {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");

@@ -4,9 +4,12 @@ import { systemClock, type Clock } from "#lib/base/clock.ts";
 import type { Cluster, KubeObject, Resource, WatchEvent, WatchHandler } from "#lib/kube/cluster.ts";
 import { RESOURCES, type Namespace, type Pod } from "#lib/kube/objects.ts";
 import type { Logger } from "#lib/obs/log.ts";
+import { isPodOf } from "../enrolment/wish.ts";
 
-/** Between two looks for a pod the cluster does not show yet. */
-const LOOKUP_PAUSE_MS = 25;
+/** Between two looks for a pod that the watch does not show yet. */
+const LOOKUP_PAUSE_MS = 10;
+/** A runtime hears of a pod as soon as we do: the watch nearly always shows it by then. */
+const ASK_AFTER_MS = 100;
 
 export interface ViewHandler {
   /** A pod appeared, changed, or its namespace did. */
@@ -77,31 +80,39 @@ export class ClusterView {
     uid: string,
     timeoutMs: number,
   ): Promise<Pod | null> {
-    const deadline = this.#clock.now() + timeoutMs;
+    const start = this.#clock.now();
     // without a UID only the cluster can tell a pod from its predecessor of the same name
-    const mayUseCache = uid !== "";
-    const fits = (pod: Pod | null): pod is Pod =>
-      pod !== null && (uid === "" || pod.metadata.uid === uid);
+    let askAt = uid === "" ? 0 : ASK_AFTER_MS;
     for (;;) {
       const known = this.pod(this.#uidByName.get(`${namespace}/${name}`) ?? "");
-      if (mayUseCache && fits(known) && this.#namespaces.has(namespace)) return known;
-      try {
-        const [pod, owner] = await Promise.all([
-          this.#cluster.get(RESOURCES.pods, namespace, name),
-          this.#cluster.get(RESOURCES.namespaces, null, namespace),
-        ]);
-        if (fits(pod) && owner !== null) {
-          // a read may be older than what the watch has shown meanwhile
-          const seen = this.pod(pod.metadata.uid ?? "");
-          if (seen === null || !isNewer(seen, pod)) this.#remember(pod);
-          if (!this.#namespaces.has(namespace)) this.#namespaces.set(namespace, owner);
-          return this.pod(pod.metadata.uid ?? "") ?? pod;
-        }
-      } catch (error) {
-        this.#log.warn({ namespace, pod: name, error }, "cannot ask the cluster for a pod");
+      const isKnown = known !== null && isPodOf(known, uid) && this.#namespaces.has(namespace);
+      if (isKnown && uid !== "") return known;
+      const waited = this.#clock.now() - start;
+      if (waited >= askAt) {
+        const pod = await this.#ask(namespace, name, uid);
+        if (pod !== null) return pod;
+        askAt = Math.max(ASK_AFTER_MS, waited * 2); // more and more rarely
       }
-      if (this.#clock.now() >= deadline) return null;
+      if (waited >= timeoutMs) return null;
       await this.#clock.sleep(LOOKUP_PAUSE_MS);
+    }
+  }
+
+  async #ask(namespace: string, name: string, uid: string): Promise<Pod | null> {
+    try {
+      const [pod, owner] = await Promise.all([
+        this.#cluster.get(RESOURCES.pods, namespace, name),
+        this.#cluster.get(RESOURCES.namespaces, null, namespace),
+      ]);
+      if (pod === null || owner === null || (uid !== "" && !isPodOf(pod, uid))) return null;
+      // a read may be older than what the watch has shown meanwhile
+      const seen = this.pod(pod.metadata.uid ?? "");
+      if (seen === null || !isNewer(seen, pod)) this.#remember(pod);
+      if (!this.#namespaces.has(namespace)) this.#namespaces.set(namespace, owner);
+      return this.pod(pod.metadata.uid ?? "") ?? pod;
+    } catch (error) {
+      this.#log.warn({ namespace, pod: name, error }, "cannot ask the cluster for a pod");
+      return null;
     }
   }
 

@@ -1,15 +1,16 @@
 // Settings of the node agent, read once from the environment. Names are Istio's; defaults are those
 // of its Helm chart, except that nftables is preferred over iptables.
-import { isAbsolute } from "node:path";
-import { tryParseIp } from "#lib/net/ip.ts";
+import { parse as parseYaml } from "yaml";
+import { compileSelectors, type EnrolmentSelector } from "../enrolment/selectors.ts";
+import { readInstallConfig, type InstallConfig } from "../install/config.ts";
 import { PROBE_SNAT } from "../rules/constants.ts";
 import type { PerFamily } from "../rules/plan.ts";
-import { parseSelectors, type EnrolmentSelector } from "./enrolment.ts";
+import { SettingReader, type Environment } from "../setting-reader.ts";
 import { AgentError } from "./errors.ts";
 
 export interface AgentConfig {
   readonly nodeName: string;
-  /** Directory of manifests that stands in for the API server; `null` outside the lab. */
+  /** Directory of manifests that stands in for the API server; `null` on Kubernetes. */
   readonly manifestDir: string | null;
   readonly selectors: readonly EnrolmentSelector[];
   readonly excludeNamespaces: ReadonlySet<string>;
@@ -38,39 +39,45 @@ export interface AgentConfig {
   /** Loopback only: `/debug/pods`; `null` disables it. */
   readonly debugPort: number | null;
   readonly auditMs: number;
+  /** Putting plugin and conflist entry onto the node; `null` where somebody else does. */
+  readonly install: InstallConfig | null;
+  /** Taint taken off the node once a pod could be served; `null` leaves taints alone. */
+  readonly startupTaint: StartupTaint | null;
+  /** Look for NetworkPolicies that keep HBONE from pods of the mesh. */
+  readonly watchNetworkPolicies: boolean;
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error" | "silent";
   readonly logFormat: "plain" | "json";
 }
 
-export interface Environment {
-  readonly [name: string]: string | undefined;
+export interface StartupTaint {
+  readonly key: string;
+  /** Wait until a ztunnel is connected. */
+  readonly needsZtunnel: boolean;
 }
 
 /** @throws {AgentError} `BAD_CONFIG` naming every setting that cannot be read */
 export function readConfig(env: Environment): AgentConfig {
-  const r = new Reader(env);
+  const r = new SettingReader(env);
   const manifestDir = r.text("MANIFEST_DIR", "");
+  const isKubernetes = manifestDir === "";
+  const selectors = r.parsed("AMBIENT_ENABLEMENT_SELECTOR", DEFAULT_SELECTORS, readSelectors);
+  const excludeNamespaces = r.list("EXCLUDE_NAMESPACES", "kube-system");
+  const runDir = r.path("CNI_AGENT_RUN_DIR", "/var/run/istio-cni");
   const config: AgentConfig = {
     nodeName: r.required("NODE_NAME"),
     manifestDir: manifestDir === "" ? null : manifestDir,
-    selectors: r.parsed("AMBIENT_ENABLEMENT_SELECTOR", DEFAULT_SELECTORS, parseSelectors),
-    excludeNamespaces: new Set(
-      r
-        .text("EXCLUDE_NAMESPACES", "kube-system")
-        .split(",")
-        .map((part) => part.trim())
-        .filter((part) => part !== ""),
-    ),
+    selectors: selectors.compiled,
+    excludeNamespaces: new Set(excludeNamespaces),
     dnsCapture: r.flag("AMBIENT_DNS_CAPTURE", true),
     ipv6: r.flag("AMBIENT_IPV6", true),
     reconcileRules: r.flag("AMBIENT_RECONCILE_POD_RULES_ON_STARTUP", true),
     preferNft: r.flag("NATIVE_NFTABLES", true),
     forceIptables: r.choice("FORCE_IPTABLES_BINARY", ["legacy", "nft"]),
-    runDir: r.path("CNI_AGENT_RUN_DIR", "/var/run/istio-cni"),
+    runDir,
     zdsSocket: r.path("ZTUNNEL_UDS_ADDRESS", "/var/run/ztunnel/ztunnel.sock"),
     hostProc: r.path("HOST_PROC", "/host/proc"),
     hostNetnsPrefix: r.text("HOST_NETNS_PREFIX", "/host"),
-    hostNetns: hostNetns(r),
+    hostNetns: hostNetns(r, isKubernetes),
     probeSource: {
       ipv4: r.address("HOST_PROBE_SNAT_IP", PROBE_SNAT.ipv4, false),
       ipv6: r.address("HOST_PROBE_SNAT_IPV6", PROBE_SNAT.ipv6, true),
@@ -80,11 +87,22 @@ export function readConfig(env: Environment): AgentConfig {
     monitoringPort: r.port("MONITORING_PORT", 15_014),
     debugPort: r.port("DEBUG_PORT", 9876),
     auditMs: r.integer("AUDIT_INTERVAL_SECONDS", 30, 1, 3600) * 1000,
+    install: r.flag("INSTALL_CNI_PLUGIN", isKubernetes)
+      ? readInstallConfig(r, { runDir, selectors: selectors.json, excludeNamespaces })
+      : null,
+    startupTaint: r.flag("REMOVE_STARTUP_TAINT", false)
+      ? {
+          key: r.text("STARTUP_TAINT_KEY", "cni.istio.io/not-ready"),
+          needsZtunnel: r.flag("STARTUP_TAINT_NEEDS_ZTUNNEL", true),
+        }
+      : null,
+    watchNetworkPolicies: r.flag("WATCH_NETWORK_POLICIES", isKubernetes),
     logLevel:
       r.choice("LOG_LEVEL", ["trace", "debug", "info", "warn", "error", "silent"]) ?? "info",
     logFormat: r.choice("LOG_FORMAT", ["plain", "json"]) ?? "plain",
   };
-  r.finish();
+  if (r.faults.length > 0)
+    throw new AgentError("BAD_CONFIG", `Cannot start: ${r.faults.join("; ")}`);
   return Object.freeze(config);
 }
 
@@ -99,10 +117,20 @@ const DEFAULT_SELECTORS = `
       - {key: istio.io/dataplane-mode, operator: NotIn, values: [none]}
 `;
 
-function hostNetns(r: Reader): string | null {
+/** @throws {Error} saying which entry cannot be read */
+export function readSelectors(text: string): {
+  readonly json: unknown;
+  readonly compiled: readonly EnrolmentSelector[];
+} {
+  const json: unknown = text.trim() === "" ? [] : parseYaml(text);
+  return { json, compiled: compileSelectors(json) };
+}
+
+/** On Kubernetes the agent has a namespace of its own, or is in the node's: process 1 is right for both. */
+function hostNetns(r: SettingReader, isKubernetes: boolean): string | null {
   const path = r.text("HOST_NETNS", "");
   if (path !== "") return path;
-  if (!r.flag("ALLOW_SWITCH_TO_HOST_NS", false)) return null;
+  if (!r.flag("ALLOW_SWITCH_TO_HOST_NS", isKubernetes)) return null;
   return `${r.text("HOST_PROC", "/host/proc")}/1/ns/net`;
 }
 
@@ -110,84 +138,4 @@ function parseUid(text: string): number | "any" | "detect" {
   if (text === "any" || text === "detect") return text;
   if (!/^\d{1,10}$/.test(text)) throw new Error('expected a user id, "any" or "detect"');
   return Number(text);
-}
-
-/** Collects what is wrong, so that one start shows every mistake. */
-class Reader {
-  readonly #env: Environment;
-  readonly #faults: string[] = [];
-
-  constructor(env: Environment) {
-    this.#env = env;
-  }
-
-  text(name: string, fallback: string): string {
-    return this.#env[name] ?? fallback;
-  }
-
-  required(name: string): string {
-    const value = this.text(name, "");
-    if (value === "") this.#faults.push(`${name} is not set`);
-    return value;
-  }
-
-  path(name: string, fallback: string): string {
-    const value = this.text(name, fallback);
-    if (!isAbsolute(value)) this.#faults.push(`${name}=${value} is not an absolute path`);
-    return value;
-  }
-
-  flag(name: string, fallback: boolean): boolean {
-    const value = this.text(name, String(fallback)).toLowerCase();
-    if (["true", "1", "t"].includes(value)) return true;
-    if (!["false", "0", "f", ""].includes(value))
-      this.#faults.push(`${name}=${value} is not true or false`);
-    return false;
-  }
-
-  /** `null` when absent or empty. */
-  choice<T extends string>(name: string, choices: readonly T[]): T | null {
-    const value = this.text(name, "");
-    if (value === "") return null;
-    const found = choices.find((c) => c === value);
-    if (found === undefined) this.#faults.push(`${name}=${value} is none of ${choices.join(", ")}`);
-    return found ?? null;
-  }
-
-  integer(name: string, fallback: number, least: number, most: number): number {
-    const value = this.text(name, String(fallback));
-    const number = /^-?\d{1,9}$/.test(value) ? Number(value) : Number.NaN;
-    if (number >= least && number <= most) return number;
-    this.#faults.push(`${name}=${value} is not a number from ${least} to ${most}`);
-    return fallback;
-  }
-
-  /** `null` for a negative number: disabled. */
-  port(name: string, fallback: number): number | null {
-    const number = this.integer(name, fallback, -1, 65_535);
-    return number < 0 ? null : number;
-  }
-
-  address(name: string, fallback: string, isV6: boolean): string {
-    const value = this.text(name, fallback);
-    const ip = tryParseIp(value);
-    if (ip === null || ip.includes(":") !== isV6)
-      this.#faults.push(`${name}=${value} is not an IPv${isV6 ? 6 : 4} address`);
-    return ip ?? fallback;
-  }
-
-  parsed<T>(name: string, fallback: string, parse: (text: string) => T): T {
-    const value = this.text(name, fallback);
-    try {
-      return parse(value);
-    } catch (error) {
-      this.#faults.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
-      return parse(fallback);
-    }
-  }
-
-  finish(): void {
-    if (this.#faults.length > 0)
-      throw new AgentError("BAD_CONFIG", `Cannot start: ${this.#faults.join("; ")}`);
-  }
 }

@@ -18,7 +18,9 @@ export type AgentErrorCode =
   /** The connection ended, or the answer took too long. */
   | "PROXY_LOST"
   /** The pod's annotation could not be written. */
-  | "ANNOTATION";
+  | "ANNOTATION"
+  /** A signal came before the agent was ready. */
+  | "STOPPED";
 
 export class AgentError extends Error {
   override readonly name = "AgentError";

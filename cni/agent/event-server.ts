@@ -1,11 +1,11 @@
 // HTTP over unix sockets for the plugin: `pluginevent.sock` takes its events, `log.sock` its log lines.
 // ADD is answered only when the pod is in the mesh, or is not to be; anything else is an error and the
 // runtime tries again with a new sandbox.
-import { chmodSync, mkdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import type { Logger } from "#lib/obs/log.ts";
-import { AgentError, explain } from "./errors.ts";
+import { AgentError, explain, type AgentErrorCode } from "./errors.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import {
   parseGcRequest,
@@ -13,6 +13,7 @@ import {
   type GcRequest,
   type PluginEvent,
 } from "./plugin-event.ts";
+import { bindingPath, placeSocket } from "./socket-file.ts";
 
 export interface PluginHandler {
   /** Resolves when the pod may start. @throws {AgentError} */
@@ -27,7 +28,20 @@ export interface PluginHandler {
 interface Reply {
   readonly status: number;
   readonly body: string;
+  /** The pod belongs to the mesh, whatever kept it out: our plugin need not ask the cluster. */
+  readonly isOfMesh?: boolean;
 }
+
+/** Says so to the plugin. Istio's has no use for it. */
+const OF_MESH_HEADER = "ambit-pod-of-mesh";
+/** What can only happen to a pod that is to be enrolled. */
+const OF_MESH_CODES: ReadonlySet<AgentErrorCode> = new Set([
+  "RULES",
+  "NO_PROXY",
+  "PROXY_REFUSED",
+  "PROXY_LOST",
+  "ANNOTATION",
+]);
 
 const MAX_BODY_BYTES = 1 << 20;
 /** A CNI error is read by people, and a datagram holds no more. */
@@ -38,9 +52,11 @@ const REQUEST_TIMEOUT_MS = 5_000;
 /** Owns both sockets. */
 export class EventServer implements AsyncDisposable {
   readonly #servers: readonly Server[];
+  readonly #names: readonly Disposable[];
 
-  private constructor(servers: readonly Server[]) {
+  private constructor(servers: readonly Server[], names: readonly Disposable[]) {
     this.#servers = servers;
+    this.#names = names;
   }
 
   /** Listens in `runDir`; stale socket files are replaced. */
@@ -57,17 +73,21 @@ export class EventServer implements AsyncDisposable {
       return reply;
     });
     const lines = serve((request, body) => Promise.resolve(relay(request, body, log)));
-    await listenOn(events, join(runDir, "pluginevent.sock"));
+    const name = await listenOn(events, join(runDir, "pluginevent.sock"));
     try {
-      await listenOn(lines, join(runDir, "log.sock"));
+      return new EventServer(
+        [events, lines],
+        [name, await listenOn(lines, join(runDir, "log.sock"))],
+      );
     } catch (error) {
+      name[Symbol.dispose]();
       events.close();
       throw error;
     }
-    return new EventServer([events, lines]);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const name of this.#names) name[Symbol.dispose]();
     await Promise.all(
       this.#servers.map(
         (server) =>
@@ -109,7 +129,8 @@ async function answer(
     const isBad = error instanceof AgentError && error.code === "BAD_EVENT";
     if (isBad) log.warn({ path: request.url, reason: explain(error) }, "malformed plugin request");
     if (!(error instanceof AgentError)) log.error({ error }, "the plugin's request failed");
-    return { status: isBad ? 400 : 500, body: explain(error) };
+    const isOfMesh = error instanceof AgentError && OF_MESH_CODES.has(error.code);
+    return { status: isBad ? 400 : 500, body: explain(error), isOfMesh };
   }
 }
 
@@ -143,7 +164,7 @@ function relay(request: IncomingMessage, body: string, log: Logger): Reply {
 
 function serve(handle: (request: IncomingMessage, body: string) => Promise<Reply>): Server {
   return createServer({ requestTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
-    const end = ({ status, body }: Reply): void => finish(response, status, body);
+    const end = (reply: Reply): void => finish(response, reply);
     readBody(request)
       .then(async (body) =>
         end(body === null ? { status: 400, body: "too long" } : await handle(request, body)),
@@ -152,12 +173,13 @@ function serve(handle: (request: IncomingMessage, body: string) => Promise<Reply
   });
 }
 
-function finish(response: ServerResponse, status: number, body: string): void {
+function finish(response: ServerResponse, { status, body, isOfMesh }: Reply): void {
   if (response.destroyed || response.headersSent) return;
   const text = body.slice(0, MAX_REPLY_CHARS);
   response.writeHead(status, {
     "content-type": "text/plain; charset=utf-8",
     "content-length": Buffer.byteLength(text),
+    ...(isOfMesh === true ? { [OF_MESH_HEADER]: "true" } : {}),
   });
   response.end(text);
 }
@@ -174,15 +196,16 @@ async function readBody(request: IncomingMessage): Promise<string | null> {
   return Buffer.concat(chunks).toString();
 }
 
-function listenOn(server: Server, path: string): Promise<void> {
-  rmSync(path, { force: true });
-  return new Promise((resolve, reject) => {
+async function listenOn(server: Server, path: string): Promise<Disposable> {
+  const bound = bindingPath(path);
+  await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(path, () => {
+    server.listen(bound, () => {
       server.off("error", reject);
-      // the directory keeps strangers out; the plugin may run under another user
-      chmodSync(path, 0o666);
       resolve();
     });
   });
+  // the directory keeps strangers out; the plugin may run under another user
+  chmodSync(bound, 0o666);
+  return placeSocket(bound, path);
 }

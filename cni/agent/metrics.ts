@@ -1,5 +1,7 @@
 // Every series of the node agent. Names and labels of the first five are Istio's.
 import { Counter, Gauge, Registry } from "prom-client";
+import type { PolicyFinding } from "#lib/kube/network-policy.ts";
+import type { PodCounts } from "./pod-state.ts";
 
 export interface AgentMetrics {
   readonly registry: Registry;
@@ -10,13 +12,40 @@ export interface AgentMetrics {
   readonly installs: Counter<"result">;
   readonly repairs: Counter<"what">;
   readonly failures: Counter<"code">;
+  /** Replaces what was shown. */
+  showPolicyFindings(findings: readonly PolicyFinding[]): void;
 }
 
-/** @param connected  how many ztunnels are connected, asked at each scrape */
-export function createMetrics(connected: () => number): AgentMetrics {
+/**
+ * @param connected  how many ztunnels are connected, asked at each scrape
+ * @param pods       how many pods are in which state, likewise; `null` before anybody has looked
+ */
+export function createMetrics(
+  connected: () => number,
+  pods: () => PodCounts | null = () => null,
+): AgentMetrics {
   const registry = new Registry();
   const registers = [registry];
+  new Gauge({
+    name: "ambit_cni_pods",
+    help: "Pods of this node by what was found inside them: in the mesh, outside, or not (yet) as wanted",
+    labelNames: ["state"],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(pods() ?? {})) this.set({ state }, count);
+    },
+  });
+  const refusing = new Gauge({
+    name: "ambit_cni_network_policy_refusals",
+    help: "Pods of the mesh on this node whose NetworkPolicies refuse HBONE",
+    labelNames: ["direction", "kind"],
+    registers,
+  });
   return {
+    showPolicyFindings(findings) {
+      refusing.reset();
+      for (const { direction, kind } of findings) refusing.inc({ direction, kind });
+    },
     registry,
     pluginRequests: new Counter({
       name: "istio_cni_plugin_requests_total",

@@ -1,9 +1,9 @@
-// Finds the namespaces of running pods through the host's procfs: a process of the pod's cgroup leads
-// to its namespace. For pods that were there before the agent; new ones come with the plugin's event.
+// Finds the namespaces of running pods through the host's procfs: a process of the pod, known by its
+// cgroup or its mounts, leads to its namespace. For pods that were there before the agent; new ones come with the plugin's event.
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { setImmediate as turn } from "node:timers/promises";
 import type { Ip } from "#lib/net/ip.ts";
-import { parseCgroup, parseStartTime } from "./cgroup.ts";
+import { parseCgroup, parseStartTime, podUidOfMounts } from "./cgroup.ts";
 import { PodNetns } from "./pod-netns.ts";
 
 /** Processes looked at before other work gets its turn. */
@@ -54,8 +54,9 @@ function inspect(
     if (inode === null || inode === host || claimed.has(inode)) return null;
     const startTime = parseStartTime(readFileSync(`${dir}/stat`, "latin1"));
     const owner = parseCgroup(readFileSync(`${dir}/cgroup`, "latin1"));
-    if (owner === null || startTime === null) return null;
-    const ips = wanted.get(owner.podUid);
+    const podUid = owner?.podUid ?? podUidOfMounts(readFileSync(`${dir}/mountinfo`, "latin1"));
+    if (podUid === null || startTime === null) return null;
+    const ips = wanted.get(podUid);
     if (ips === undefined) return null;
     const netns = PodNetns.open(`${dir}/ns/net`);
     // a process of the pod may be visiting another namespace: the address decides
@@ -63,8 +64,8 @@ function inspect(
       netns[Symbol.dispose]();
       return null;
     }
-    claimed.set(inode, owner.podUid);
-    return { podUid: owner.podUid, netns, startTime };
+    claimed.set(inode, podUid);
+    return { podUid, netns, startTime };
   } catch {
     return null; // the process has ended, or is not ours to look into
   }

@@ -17,8 +17,8 @@ export async function openOperatorServers(o: {
   await using undo = new AsyncDisposableStack();
   const { healthPort, monitoringPort, debugPort } = o.config;
   const health = undo.use(
-    await HttpServer.listen(
-      [{ host: "0.0.0.0", port: healthPort }],
+    await listen(
+      healthPort,
       routes({
         "/healthz": () => ({ body: "ok\n" }),
         "/readyz": () => {
@@ -37,12 +37,7 @@ export async function openOperatorServers(o: {
   const monitoring =
     monitoringPort === null
       ? null
-      : undo.use(
-          await HttpServer.listen(
-            [{ host: "0.0.0.0", port: monitoringPort }],
-            routes({ "/metrics": scrape }),
-          ),
-        );
+      : undo.use(await listen(monitoringPort, routes({ "/metrics": scrape })));
   if (debugPort !== null)
     undo.use(
       await HttpServer.listen(
@@ -60,6 +55,17 @@ export async function openOperatorServers(o: {
     ports: { health: health.port, monitoring: monitoring?.port ?? null },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Both families: kubelet probes the pod's first address, whichever it is. */
+async function listen(port: number, table: ReadonlyMap<string, Route>): Promise<HttpServer> {
+  try {
+    return await HttpServer.listen([{ host: "::", port }], table);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "EAFNOSUPPORT" && code !== "EADDRNOTAVAIL") throw error; // IPv6 is off here
+    return HttpServer.listen([{ host: "0.0.0.0", port }], table);
+  }
 }
 
 function routes(

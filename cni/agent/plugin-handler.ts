@@ -5,11 +5,12 @@ import type { Pod } from "#lib/kube/objects.ts";
 import type { Readiness } from "#lib/obs/readiness.ts";
 import type { ClusterView } from "./cluster-view.ts";
 import type { AgentConfig } from "./config.ts";
-import { wishFor } from "./enrolment.ts";
+import { wishFor } from "../enrolment/wish.ts";
 import { AgentError } from "./errors.ts";
 import type { PluginHandler } from "./event-server.ts";
 import type { PluginEvent } from "./plugin-event.ts";
-import { PodNetns } from "./pod-netns.ts";
+import { openRuntimeNetns } from "./netns-finder.ts";
+import type { PodNetns } from "./pod-netns.ts";
 import type { Reconciler } from "./reconciler.ts";
 import type { SandboxStore } from "./sandbox-store.ts";
 
@@ -76,11 +77,14 @@ async function podOf(view: ClusterView, event: PluginEvent): Promise<Pod> {
 }
 
 function openEventNetns(config: AgentConfig, event: PluginEvent): PodNetns {
-  const path = `${config.hostNetnsPrefix}${event.netns}`;
   try {
-    return PodNetns.open(path);
+    return openRuntimeNetns(event.netns, config);
   } catch (cause) {
-    throw new AgentError("NETNS_NOT_FOUND", `Cannot open the network namespace ${path}`, { cause });
+    throw new AgentError(
+      "NETNS_NOT_FOUND",
+      `Cannot open the network namespace ${event.netns}, looked for below ${config.hostNetnsPrefix || "/"} and ${config.hostProc}`,
+      { cause },
+    );
   }
 }
 

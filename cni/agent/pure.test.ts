@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { parseIp } from "#lib/net/ip.ts";
 import type { Namespace, Pod } from "#lib/kube/objects.ts";
-import { parseCgroup, parseStartTime } from "./cgroup.ts";
-import { readConfig } from "./config.ts";
-import { parseSelectors, wishFor } from "./enrolment.ts";
+import { parseCgroup, parseStartTime, podUidOfMounts } from "./cgroup.ts";
+import { isPodOf, uidOnNode, wishFor } from "../enrolment/wish.ts";
+import { readConfig, readSelectors } from "./config.ts";
+import { placesOf } from "./netns-finder.ts";
 import { parseGcRequest, parsePluginEvent } from "./plugin-event.ts";
 import { podIps, ruleOptionsFor } from "./pod-knobs.ts";
 import { addressesOfIfInet6, localsOfFibTrie } from "./pod-netns.ts";
@@ -87,7 +88,7 @@ function namespace(labels: Record<string, string>): Namespace {
 }
 
 const MODE = "istio.io/dataplane-mode";
-const RULES = readConfig({ NODE_NAME: "a" });
+const RULES = readConfig({ NODE_NAME: "a", MANIFEST_DIR: "/m" });
 const AMBIENT = namespace({ [MODE]: "ambient" });
 
 for (const c of [
@@ -124,10 +125,45 @@ for (const c of [
   test(`enrolment: ${c.name}`, () =>
     assert.equal(wishFor(pod(c.pod), c.ns, RULES).kind === "enrol", c.want));
 
+test("mounts name the pod where cgroups do not", () => {
+  const line = (root: string, at: string) => `36 35 98:0 ${root} ${at} rw - ext4 /dev/root rw`;
+  const hosts = line(`/var/lib/kubelet/pods/${UID}/etc-hosts`, "/etc/hosts");
+  const end = line(`/pods/${UID}/containers/app/1b2c`, "/dev/termination-log");
+  assert.equal(podUidOfMounts([line("/", "/"), hosts, end].join("\n")), UID);
+  const plain = `/d/pods/${UID.replaceAll("-", "")}/etc-hosts`;
+  assert.equal(podUidOfMounts(line(plain, "/etc/hosts")), UID, "a static pod");
+  const other = line("/k/pods/00000000-7d7a-4a54-9a52-0e1d2c3b4a59/etc-hosts", "/x");
+  assert.equal(podUidOfMounts([hosts, other].join("\n")), null, "two pods");
+  for (const root of ["/", `/pods/${UID}`, `/pods/${UID}/volumes/x`, `/xpods/${UID}/etc-hosts`])
+    assert.equal(podUidOfMounts(line(root, "/x")), null, root);
+  assert.equal(podUidOfMounts(""), null);
+});
+
+test("a runtime's path, as seen from a container", () => {
+  const places = (path: string) =>
+    placesOf(path, { hostNetnsPrefix: "/host", hostProc: "/host/proc" });
+  assert.deepEqual(places("/var/run/netns/x"), ["/host/var/run/netns/x", "/host/run/netns/x"]);
+  assert.deepEqual(places("/run/netns/x"), ["/host/run/netns/x", "/host/var/run/netns/x"]);
+  assert.deepEqual(places("/proc/17/ns/net"), ["/host/proc/17/ns/net"]);
+  assert.deepEqual(places("/srv/ns"), ["/host/srv/ns"]);
+});
+
+test("a static pod and its mirror are one pod", () => {
+  const hash = "0123456789abcdef0123456789abcdef";
+  const mirror = pod({ annotations: { "kubernetes.io/config.mirror": hash } });
+  assert.equal(isPodOf(mirror, hash), true);
+  assert.equal(isPodOf(mirror, "another"), false);
+  assert.equal(uidOnNode(mirror), "01234567-89ab-cdef-0123-456789abcdef");
+});
+
 test("enrolment: ended pods and excluded namespaces", () => {
   assert.equal(wishFor(pod({ status: { phase: "Succeeded" } }), AMBIENT, RULES).kind, "ended");
   assert.equal(wishFor(pod({ status: { phase: "Failed" } }), AMBIENT, RULES).kind, "ended");
-  const excluding = readConfig({ NODE_NAME: "a", EXCLUDE_NAMESPACES: " x , shop " });
+  const excluding = readConfig({
+    NODE_NAME: "a",
+    MANIFEST_DIR: "/m",
+    EXCLUDE_NAMESPACES: " x , shop ",
+  });
   assert.deepEqual(wishFor(pod({}), AMBIENT, excluding), {
     kind: "leave out",
     why: "excluded namespace",
@@ -135,13 +171,13 @@ test("enrolment: ended pods and excluded namespaces", () => {
 });
 
 test("selectors: an empty selector matches everything, an empty list nothing", () => {
-  assert.equal(parseSelectors("").length, 0);
-  assert.equal(parseSelectors("[]").length, 0);
-  const [all] = parseSelectors("- {}");
+  assert.equal(readSelectors("").compiled.length, 0);
+  assert.equal(readSelectors("[]").compiled.length, 0);
+  const [all] = readSelectors("- {}").compiled;
   assert.equal(all?.matchesPod({}) && all.matchesNamespace({}), true);
-  const [odd] = parseSelectors(
+  const [odd] = readSelectors(
     "- podSelector: {matchExpressions: [{key: a, operator: Exists}, {key: b, operator: In, values: [x]}]}",
-  );
+  ).compiled;
   assert.equal(odd?.matchesPod({ a: "", b: "x" }), true);
   assert.equal(odd?.matchesPod({ b: "x" }), false);
 });
@@ -157,7 +193,7 @@ for (const text of [
   "- podSelector: 5",
 ])
   test(`selectors: refused ${JSON.stringify(text)}`, () =>
-    assert.throws(() => parseSelectors(text)));
+    assert.throws(() => readSelectors(text)));
 
 test("configuration: every mistake is named at once", () => {
   assert.throws(
@@ -169,6 +205,10 @@ test("configuration: every mistake is named at once", () => {
         FORCE_IPTABLES_BINARY: "ipfw",
         HOST_PROBE_SNAT_IP: "fd00::1",
         AMBIENT_ENABLEMENT_SELECTOR: "5",
+        KUBECONFIG_MODE: "rw",
+        CNI_CONF_NAME: "../x.conf",
+        ISTIO_OWNED_CNI_CONFIG: "true",
+        CHAINED_CNI_PLUGIN: "false",
       }),
     (error: Error) =>
       [
@@ -179,14 +219,20 @@ test("configuration: every mistake is named at once", () => {
         "FORCE_IPTABLES_BINARY",
         "HOST_PROBE_SNAT_IP",
         "AMBIENT_ENABLEMENT_SELECTOR",
+        "KUBERNETES_SERVICE_HOST",
+        "KUBECONFIG_MODE",
+        "CNI_CONF_NAME",
+        "ISTIO_OWNED_CNI_CONFIG",
       ].every((name) => error.message.includes(name)),
   );
 });
 
 test("configuration: the node's namespace", () => {
-  const of = (env: Record<string, string>) => readConfig({ NODE_NAME: "a", ...env }).hostNetns;
-  assert.equal(of({}), null);
-  assert.equal(of({ ALLOW_SWITCH_TO_HOST_NS: "true" }), "/host/proc/1/ns/net");
+  const of = (env: Record<string, string>) =>
+    readConfig({ NODE_NAME: "a", KUBERNETES_SERVICE_HOST: "10.96.0.1", ...env }).hostNetns;
+  assert.equal(of({}), "/host/proc/1/ns/net");
+  assert.equal(of({ ALLOW_SWITCH_TO_HOST_NS: "false" }), null);
+  assert.equal(of({ MANIFEST_DIR: "/m" }), null);
   assert.equal(of({ HOST_NETNS: "/run/netns/n" }), "/run/netns/n");
 });
 

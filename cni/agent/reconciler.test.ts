@@ -14,7 +14,7 @@ import { until } from "./test-ztunnel.ts";
 import type { ZdsOutcome } from "./zds-connection.ts";
 
 const IP = parseIp("10.0.0.2");
-const CONFIG = readConfig({ NODE_NAME: "a" });
+const CONFIG = readConfig({ NODE_NAME: "a", MANIFEST_DIR: "/m" });
 
 /** Plays cluster, kernel and ztunnel, and writes down what is asked of them. */
 class Stage implements AsyncDisposable {
@@ -280,14 +280,43 @@ test("a failing step is retried until it works, without repeating the annotation
   await until("the retry", () => stage.annotation("u") === "enabled" || undefined);
 });
 
-test("a changed address changes the probe set", async () => {
+test("a changed address changes the probe set, and the sandbox behind it is looked into", async () => {
   await using stage = new Stage();
   stage.set("u", { ips: [IP] });
   await stage.reconciler.converge("u");
   stage.steps.length = 0;
   stage.set("u", { ips: [parseIp("10.0.0.3")] });
   await stage.reconciler.converge("u");
-  assert.deepEqual(stage.steps, ["put 10.0.0.3", `drop ${IP}`]);
+  assert.deepEqual(stage.steps, ["find", "look", "put 10.0.0.3", `drop ${IP}`]);
+});
+
+test("after a reboot the annotation is not believed: same UID, new namespace without rules", async () => {
+  await using stage = new Stage({ startMs: 60_000, maxMs: 60_000 });
+  stage.set("u", { ips: [IP], annotation: "enabled" });
+  stage.hasProxy = false;
+  await stage.reconciler.settle();
+  assert.deepEqual(stage.steps, ["find", "look", `put ${IP}`, "apply"]);
+  const state = () => stage.reconciler.status()[0]?.["state"];
+  assert.equal(state(), "not as wanted", "no ztunnel serves it yet, whatever the annotation says");
+  await assert.rejects(stage.reconciler.converge("u"), { code: "NO_PROXY" });
+  assert.equal(state(), "not as wanted");
+  assert.deepEqual(stage.reconciler.counts(), {
+    "in the mesh": 0,
+    outside: 0,
+    "not as wanted": 1,
+  });
+  stage.hasProxy = true;
+  await stage.reconciler.converge("u");
+  assert.equal(state(), "in the mesh");
+  assert.equal(stage.annotation("u"), "enabled");
+});
+
+test("a pod whose namespace is not found is not reported as in the mesh", async () => {
+  await using stage = new Stage({ startMs: 60_000, maxMs: 60_000 });
+  stage.findable = false;
+  stage.set("u", { ips: [IP], annotation: "enabled" });
+  await assert.rejects(stage.reconciler.converge("u"), { code: "NETNS_NOT_FOUND" });
+  assert.equal(stage.reconciler.counts()["not as wanted"], 1);
 });
 
 test("one pod is worked on by one run at a time, and requests join", async () => {

@@ -12,12 +12,14 @@ import { Backoff } from "#lib/base/backoff.ts";
 import type { Namespace, Pod } from "#lib/kube/objects.ts";
 import type { Ip } from "#lib/net/ip.ts";
 import type { Logger } from "#lib/obs/log.ts";
-import { wishFor, type EnrolmentRules, type Wish } from "./enrolment.ts";
+import { wishFor, type EnrolmentRules, type Wish } from "../enrolment/wish.ts";
+import type { Annotate } from "./annotator.ts";
 import { AgentError, explain } from "./errors.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { NetnsFinder } from "./netns-finder.ts";
 import { podIps, redirectionOf, ruleOptionsFor, type NodeRuleDefaults } from "./pod-knobs.ts";
 import type { PodNetns } from "./pod-netns.ts";
+import { podState, type PodCounts, type PodState } from "./pod-state.ts";
 import { PodRecord } from "./pod-record.ts";
 import type { PodRules } from "./pod-rules.ts";
 import { Semaphore } from "./semaphore.ts";
@@ -49,8 +51,7 @@ export interface ReconcilerOptions {
   readonly probes: ProbeSets;
   readonly proxies: Proxies;
   readonly finder: NetnsFinder;
-  /** Sets the redirection annotation; `null` removes it. Resolves when the pod is gone. */
-  readonly annotate: (pod: Pod, value: "enabled" | "pending" | null) => Promise<void>;
+  readonly annotate: Annotate;
   readonly forget: (uid: string) => void;
   readonly log: Logger;
   readonly metrics: AgentMetrics;
@@ -133,7 +134,7 @@ export class Reconciler implements AsyncDisposable {
       else if (
         pod !== null &&
         redirectionOf(pod) === "enabled" &&
-        this.#wish(pod).kind === "enrol"
+        this.wishOf(pod).kind === "enrol"
       ) {
         record.isKept = true;
         yield { pod: meshedPod(uid, pod), netns: null };
@@ -141,19 +142,33 @@ export class Reconciler implements AsyncDisposable {
     }
   }
 
+  wishOf(pod: Pod): Wish {
+    const namespace = this.#o.source.namespace(pod.metadata.namespace ?? "default");
+    return wishFor(pod, namespace, this.#o.enrolment);
+  }
+
+  counts(): PodCounts {
+    const counts: Record<PodState, number> = { "in the mesh": 0, outside: 0, "not as wanted": 0 };
+    for (const pod of this.#o.source.pods()) {
+      const record = this.#records.get(pod.metadata.uid ?? "");
+      counts[record === undefined ? "not as wanted" : this.#stateOf(record, pod)]++;
+    }
+    return counts;
+  }
+
   /** For `/debug/pods`. */
-  status(): readonly Record<string, unknown>[] {
+  status(): readonly ({ readonly uid: string } & Record<string, unknown>)[] {
     return [...this.#records.values()].map((record) => {
       const pod = this.#o.source.pod(record.uid);
       return {
         uid: record.uid,
         pod: pod === null ? null : nameOf(pod),
-        wish: pod === null ? null : this.#wish(pod),
+        state: pod === null ? null : this.#stateOf(record, pod),
+        wish: pod === null ? null : this.wishOf(pod),
         annotation: pod === null ? null : redirectionOf(pod),
         netns: record.netns === null ? null : { id: record.netns.id, path: record.netns.path },
         rules: record.rules,
-        acknowledged:
-          record.netns !== null && this.#o.proxies.hasAcked(record.uid, record.netns.id),
+        acknowledged: this.#isAcked(record),
         probeIps: record.probeIps,
         lastError: record.lastError,
       };
@@ -162,7 +177,7 @@ export class Reconciler implements AsyncDisposable {
 
   /** Faults of a pod in `netns` against its wish, for CHECK. Changes nothing. */
   async faults(pod: Pod, netns: PodNetns): Promise<readonly string[]> {
-    if (this.#wish(pod).kind !== "enrol")
+    if (this.wishOf(pod).kind !== "enrol")
       return (await this.#o.rules.has(netns)) ? ["rules are inside a pod outside the mesh"] : [];
     const options = ruleOptionsFor(pod, this.#o.defaults);
     const faults = [...(await this.#o.rules.faults(netns, options))];
@@ -200,7 +215,7 @@ export class Reconciler implements AsyncDisposable {
   }
 
   async #reconcile(record: PodRecord, pod: Pod): Promise<void> {
-    const wish = this.#wish(pod);
+    const wish = this.wishOf(pod);
     switch (wish.kind) {
       case "enrol":
         return this.#enrol(record, pod);
@@ -217,6 +232,9 @@ export class Reconciler implements AsyncDisposable {
     const ips = addressesOf(record, pod);
     // a pod without address and sandbox is not started yet: its event will come
     if (ips.length === 0 && record.netns === null) return;
+    // another address means another sandbox: what was known about the inside is about the old one
+    const isMoved = ips.length > 0 && !ips.some((ip) => record.probeIps.includes(ip));
+    if (record.rules === "in" && isMoved) record.isAuditDue = true;
     const netns = await this.#netnsOf(record, pod, ips);
     await Promise.all([this.#writeRules(record, pod, netns), this.#writeProbes(record, ips)]);
     if (record.netns !== netns) return this.#enrol(record, pod); // a new sandbox meanwhile
@@ -394,9 +412,12 @@ export class Reconciler implements AsyncDisposable {
     }, backoff.next());
   }
 
-  #wish(pod: Pod): Wish {
-    const namespace = this.#o.source.namespace(pod.metadata.namespace ?? "default");
-    return wishFor(pod, namespace, this.#o.enrolment);
+  #stateOf(record: PodRecord, pod: Pod): PodState {
+    return podState(record, pod, this.wishOf(pod), this.#isAcked(record));
+  }
+
+  #isAcked({ uid, netns }: PodRecord): boolean {
+    return netns !== null && this.#o.proxies.hasAcked(uid, netns.id);
   }
 
   #recordOf(uid: string): PodRecord {

@@ -86,11 +86,11 @@ function read(bytes: Uint8Array, fds: readonly number[]): SeenRequest {
 
 /** Polls for a condition. @throws after 5 s */
 export async function until<T>(what: string, look: () => T | undefined): Promise<T> {
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + 10_000;
   for (;;) {
     const seen = look();
     if (seen !== undefined) return seen;
-    if (Date.now() > deadline) throw new Error(`Waited 5 s for ${what}`);
+    if (Date.now() > deadline) throw new Error(`Waited 10 s for ${what}`);
     await sleep(2);
   }
 }

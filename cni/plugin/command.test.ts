@@ -143,13 +143,9 @@ test("CHECK asks the agent; one that does not know the question is believed", as
   await assert.rejects(agent.run("CHECK", { cniVersion: "0.3.1" }), { code: 1 });
 });
 
-test("STATUS tells whether an ADD could succeed", async () => {
+test("STATUS succeeds without the agent: a runtime that is not ready could not start the agent", async () => {
   await using agent = new TestAgent();
-  await assert.rejects(agent.run("STATUS"), { code: 50 });
-  await agent.listen("pluginevent.sock");
   assert.equal(await agent.run("STATUS"), "");
-  agent.answer = { status: 503, body: "start" };
-  await assert.rejects(agent.run("STATUS"), { code: 50, message: /start/ });
   await assert.rejects(agent.run("STATUS", { cniVersion: "1.0.0" }), { code: 1 });
 });
 
@@ -159,6 +155,10 @@ test("GC passes on what is still attached", async () => {
   assert.equal(await agent.run("GC", { "cni.dev/valid-attachments": validAttachments }), "");
   assert.deepEqual(JSON.parse(agent.seen[0]?.body ?? ""), { name: "lab", validAttachments });
   await assert.rejects(agent.run("GC", { cniVersion: "1.0.0" }), { code: 1 });
+  agent.answer = { status: 500, body: "no" };
+  assert.equal(await agent.run("GC"), "");
+  await using nobody = new TestAgent();
+  assert.equal(await nobody.run("GC"), "");
 });
 
 test("VERSION reads no input", async () => {

@@ -1,14 +1,16 @@
 // The commands of CNI. ADD puts the pod into the mesh before the runtime starts its containers: the
 // agent installs the rules, hands the namespace to the proxy, and only then answers 200. Without that
-// answer ADD fails and the pod waits (fail closed).
+// answer ADD fails and the pod waits (fail closed), unless the cluster says that it is no pod of the mesh.
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { askAgent, type AgentReply } from "./agent-client.ts";
+import { askAgent } from "./agent-client.ts";
 import { parseConfig, type PluginConfig } from "./config.ts";
 import { parseCall, type Call, type Environment } from "./environment.ts";
 import { CNI_CODE, CniError } from "./errors.ts";
+import type { HttpReply } from "./http-exchange.ts";
 import { dropOldBackups, PluginLog } from "./log.ts";
 import { addResult, resultIps } from "./result.ts";
+import { secondOpinion } from "./second-opinion.ts";
 import { isAtLeast, SUPPORTED_VERSIONS } from "./version.ts";
 
 /** Pods of the agent itself: after a reboot nobody else could let the agent start. */
@@ -58,15 +60,15 @@ async function runParsed(call: Call, config: PluginConfig, log: PluginLog): Prom
       return "";
     case "CHECK":
       requireVersion(config, "0.4.0", "CHECK");
-      await check(call, config);
+      await check(call, config, log);
       return "";
     case "STATUS":
+      // a runtime that hears "not ready" starts no pod at all, the agent's included
       requireVersion(config, "1.1.0", "STATUS");
-      await status(config);
       return "";
     case "GC":
       requireVersion(config, "1.1.0", "GC");
-      await collectGarbage(config);
+      await collectGarbage(config, log);
       return "";
     case "VERSION":
       return "";
@@ -82,16 +84,66 @@ async function add(call: Call, config: PluginConfig, log: PluginLog): Promise<vo
     return;
   }
   const started = performance.now();
-  const reply = await tell(call, config, "/cmdadd");
-  if (reply.status !== 200)
-    throw new CniError(
-      CNI_CODE.other,
-      `Cannot add pod ${podOf(call)} to the mesh: the node agent answered ${reply.status}: ${reply.body.trim()}`,
-    );
+  const refusal = await refusalOf(call, config, "/cmdadd");
+  if (refusal !== null) return mayStartOutside(call, config, log, refusal);
   log.write("info", "agent accepted the pod", {
     ...describe(call),
     durationMs: Math.round(performance.now() - started),
   });
+}
+
+/** Why the agent does not vouch for a pod. */
+interface Refusal {
+  readonly error: CniError;
+  /** The agent knows that the pod belongs to the mesh. */
+  readonly isOfMesh: boolean;
+}
+
+/** `null` when the agent vouches for the pod. */
+async function refusalOf(
+  call: Call,
+  config: PluginConfig,
+  path: "/cmdadd" | "/cmdcheck",
+): Promise<Refusal | null> {
+  try {
+    const reply = await tell(call, config, path);
+    // Istio's agent knows only one question
+    if (reply.status === 200 || (reply.status === 404 && path === "/cmdcheck")) return null;
+    const what =
+      path === "/cmdadd"
+        ? `Cannot add pod ${podOf(call)} to the mesh`
+        : `Pod ${podOf(call)} is not as it should be`;
+    const text = `${what}: the node agent answered ${reply.status}: ${reply.body.trim()}`;
+    return {
+      error: new CniError(CNI_CODE.other, text),
+      isOfMesh: reply.headers.has("ambit-pod-of-mesh"),
+    };
+  } catch (error) {
+    if (error instanceof CniError) return { error, isOfMesh: false };
+    throw error;
+  }
+}
+
+/** @throws {CniError} the refusal, unless the cluster clearly says that the pod is not of the mesh */
+async function mayStartOutside(
+  call: Call,
+  config: PluginConfig,
+  log: PluginLog,
+  { error: refusal, isOfMesh }: Refusal,
+): Promise<void> {
+  if (isOfMesh) throw refusal;
+  const opinion = await secondOpinion(call.args, config);
+  if (opinion.kind === "outside") {
+    log.write("warn", "pod is outside the mesh and passes without the agent", {
+      ...describe(call),
+      why: opinion.why,
+      agent: refusal.message,
+    });
+    return;
+  }
+  if (opinion.kind === "inside") throw refusal;
+  const details = [refusal.details, opinion.why].filter((text) => text !== "").join("; ");
+  throw new CniError(refusal.code, refusal.message, details, { cause: refusal });
 }
 
 /** Why a pod starts without asking the agent; `null` when the agent is to be asked. */
@@ -106,35 +158,27 @@ function passReason(call: Call, config: PluginConfig): string | null {
 }
 
 /** Asks whether the rules and the proxy's listeners are really there. */
-async function check(call: Call, config: PluginConfig): Promise<void> {
+async function check(call: Call, config: PluginConfig, log: PluginLog): Promise<void> {
   if (passReason(call, config) !== null) return;
-  const reply = await tell(call, config, "/cmdcheck");
-  // Istio's agent does not know the question
-  if (reply.status === 200 || reply.status === 404) return;
-  throw new CniError(
-    CNI_CODE.other,
-    `Pod ${podOf(call)} is not as it should be: ${reply.body.trim()}`,
-  );
+  const refusal = await refusalOf(call, config, "/cmdcheck");
+  if (refusal !== null) await mayStartOutside(call, config, log, refusal);
 }
 
-async function status(config: PluginConfig): Promise<void> {
-  if (!config.ambientEnabled) return;
-  const reply = await ask(config, "GET", "/status", "", CNI_CODE.notAvailable);
-  if (reply.status === 200 || reply.status === 404) return;
-  throw new CniError(CNI_CODE.notAvailable, `The node agent is not ready: ${reply.body.trim()}`);
-}
-
-/** Lets the agent forget sandboxes that no longer exist. */
-async function collectGarbage(config: PluginConfig): Promise<void> {
+/** Lets the agent forget sandboxes that no longer exist; one that is away looks for itself when it starts. */
+async function collectGarbage(config: PluginConfig, log: PluginLog): Promise<void> {
   if (!config.ambientEnabled) return;
   const body = JSON.stringify({ name: config.name, validAttachments: config.validAttachments });
-  const reply = await ask(config, "POST", "/cmdgc", body, CNI_CODE.tryLater);
-  if (reply.status === 200 || reply.status === 404) return;
-  throw new CniError(CNI_CODE.other, `The node agent answered ${reply.status}`, reply.body.trim());
+  try {
+    const reply = await ask(config, "/cmdgc", body);
+    if (reply.status === 200 || reply.status === 404) return;
+    log.write("warn", "the agent did not take the list of sandboxes", { reply: reply.body.trim() });
+  } catch (error) {
+    log.write("warn", "the agent is not there for the list of sandboxes", { error: String(error) });
+  }
 }
 
 /** The event of ADD and CHECK. The body is Istio's to the letter; what it has no field for goes into headers. */
-function tell(call: Call, config: PluginConfig, path: string): Promise<AgentReply> {
+function tell(call: Call, config: PluginConfig, path: string): Promise<HttpReply> {
   const event = {
     Netns: call.netns,
     PodName: call.args.podName,
@@ -146,25 +190,23 @@ function tell(call: Call, config: PluginConfig, path: string): Promise<AgentRepl
     "ambit-container-id": call.containerId,
     "ambit-network": config.name,
   };
-  return ask(config, "POST", path, JSON.stringify(event), CNI_CODE.other, headers);
+  return ask(config, path, JSON.stringify(event), headers);
 }
 
 async function ask(
   config: PluginConfig,
-  method: "GET" | "POST",
   path: string,
   body: string,
-  code: (typeof CNI_CODE)[keyof typeof CNI_CODE],
   headers: Readonly<Record<string, string>> = {},
-): Promise<AgentReply> {
+): Promise<HttpReply> {
   const socket = join(config.agentRunDir, "pluginevent.sock");
   try {
-    return await askAgent(socket, method, path, body, { headers });
+    return await askAgent(socket, "POST", path, body, { headers });
   } catch (cause) {
     throw new CniError(
-      code,
+      CNI_CODE.other,
       `Cannot reach the node agent at ${socket}: ${cause instanceof Error ? cause.message : String(cause)}`,
-      "the pod starts once the agent (istio-cni-node) runs on this node",
+      "a pod of the mesh starts once the agent (istio-cni-node) runs on this node",
       { cause },
     );
   }

@@ -1,4 +1,5 @@
 // The network configuration a runtime hands over on standard input, parsed once.
+import { compileSelectors, type EnrolmentSelector } from "../enrolment/selectors.ts";
 import { CNI_CODE, CniError } from "./errors.ts";
 import { formatOf, parseCniVersion, SUPPORTED_VERSIONS, type CniVersion } from "./version.ts";
 
@@ -19,6 +20,10 @@ export interface PluginConfig {
   readonly agentRunDir: string;
   readonly ambientEnabled: boolean;
   readonly excludeNamespaces: readonly string[];
+  /** Which pods belong to the mesh; `null` when the configuration does not say. */
+  readonly selectors: readonly EnrolmentSelector[] | null;
+  /** Ask the cluster for half a minute before giving up. */
+  readonly isPatient: boolean;
   /** Namespace of the agent itself. */
   readonly podNamespace: string;
   /** GC only: attachments that still exist. */
@@ -51,6 +56,8 @@ export function parseConfig(text: string): PluginConfig {
     agentRunDir: stringOr(json, "cni_agent_run_dir", DEFAULT_RUN_DIR),
     ambientEnabled: json["ambient_enabled"] !== false,
     excludeNamespaces: stringList(json["exclude_namespaces"]),
+    selectors: parseSelectors(json["enablement_selectors"]),
+    isPatient: json["enable_ambient_detection_retry"] === true,
     podNamespace: stringOr(json, "pod_namespace", ""),
     validAttachments: parseAttachments(json["cni.dev/valid-attachments"]),
   };
@@ -99,6 +106,16 @@ function stringList(value: unknown): string[] {
   if (value === undefined || value === null) return [];
   if (Array.isArray(value) && value.every((v) => typeof v === "string")) return value;
   throw new CniError(CNI_CODE.badConfig, "exclude_namespaces is not a list of strings");
+}
+
+function parseSelectors(value: unknown): readonly EnrolmentSelector[] | null {
+  if (value === undefined || value === null) return null;
+  try {
+    return compileSelectors(value);
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new CniError(CNI_CODE.badConfig, "Cannot read enablement_selectors", why);
+  }
 }
 
 function parseAttachments(value: unknown): Attachment[] {

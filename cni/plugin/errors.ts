@@ -8,8 +8,6 @@ export const CNI_CODE = {
   decoding: 6,
   badConfig: 7,
   ownNamespace: 8,
-  tryLater: 11,
-  notAvailable: 50,
   other: 999,
 } as const;
 

@@ -1,9 +1,11 @@
 // Reads one HTTP/1.1 response (RFC 9112 §6.3) from the bytes of a closed connection. Written here
 // because loading node:http costs 7 ms of every pod start, a third of the plugin's whole run.
 
-export interface AgentReply {
+export interface HttpReply {
   readonly status: number;
   readonly body: string;
+  /** Names in lower case; of several lines of one name the last. */
+  readonly headers: ReadonlyMap<string, string>;
 }
 
 /**
@@ -11,7 +13,7 @@ export interface AgentReply {
  * @param isEnd  the peer has closed: a body without length ends here
  * @throws {Error} for what is not an HTTP/1 response
  */
-export function parseReply(bytes: Buffer, isEnd: boolean): AgentReply | null {
+export function parseReply(bytes: Buffer, isEnd: boolean): HttpReply | null {
   const end = bytes.indexOf("\r\n\r\n");
   if (end < 0) {
     if (isEnd) throw new Error("the reply ends within its header");
@@ -22,8 +24,9 @@ export function parseReply(bytes: Buffer, isEnd: boolean): AgentReply | null {
   if (status === undefined) throw new Error("the reply is not HTTP/1");
   // an interim response (RFC 9110 §15.2) is followed by the real one
   if (status.startsWith("1")) return parseReply(bytes.subarray(end + 4), isEnd);
-  const body = bodyOf(headers(fields), bytes.subarray(end + 4), isEnd);
-  return body === null ? null : { status: Number(status), body: body.toString() };
+  const headers = headersOf(fields);
+  const body = bodyOf(headers, bytes.subarray(end + 4), isEnd);
+  return body === null ? null : { status: Number(status), body: body.toString(), headers };
 }
 
 function bodyOf(header: ReadonlyMap<string, string>, rest: Buffer, isEnd: boolean): Buffer | null {
@@ -40,7 +43,7 @@ function bodyOf(header: ReadonlyMap<string, string>, rest: Buffer, isEnd: boolea
   return null;
 }
 
-function headers(fields: readonly string[]): ReadonlyMap<string, string> {
+function headersOf(fields: readonly string[]): ReadonlyMap<string, string> {
   return new Map(
     fields.map((field) => {
       const colon = field.indexOf(":");

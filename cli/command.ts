@@ -23,6 +23,11 @@ export interface Globals {
   readonly timeout: number;
   readonly verbose: boolean;
   readonly lab?: string | undefined;
+  readonly context?: string | undefined;
+  readonly kubeconfig?: string | undefined;
+  readonly as?: string | undefined;
+  readonly "as-group"?: string[] | undefined;
+  readonly "istio-namespace"?: string | undefined;
 }
 
 export abstract class AmbitCommand extends Command {

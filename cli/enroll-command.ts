@@ -62,9 +62,11 @@ export abstract class EnrollCommand extends AmbitCommand {
     direction: Direction,
     exclude: readonly string[] = [],
   ): Promise<ExitCode> {
-    const cluster = await openCluster(flags, this.io);
+    const mesh = await openCluster(flags, this.io);
+    const { cluster } = mesh;
+    const home = flags.namespace ?? mesh.namespace;
     const targets: Target[] = [];
-    for (const word of words) targets.push(await resolveTarget(cluster, word, flags));
+    for (const word of words) targets.push(await resolveTarget(cluster, word, home));
     const outcomes: Outcome[] = [];
     for (const target of targets)
       outcomes.push(await this.#one(cluster, target, flags, direction, exclude));
@@ -150,7 +152,7 @@ export abstract class EnrollCommand extends AmbitCommand {
 }
 
 /** @throws {CliError} USAGE for another kind, NOT_FOUND */
-async function resolveTarget(cluster: Cluster, word: string, flags: Globals): Promise<Target> {
+async function resolveTarget(cluster: Cluster, word: string, home: string): Promise<Target> {
   const slash = word.indexOf("/");
   if (slash < 0)
     throw new CliError("USAGE", `What is ${JSON.stringify(word)}?`, [
@@ -163,7 +165,7 @@ async function resolveTarget(cluster: Cluster, word: string, flags: Globals): Pr
     return { resource, object, scope: { namespace: name, pod: null } };
   }
   if (resource === RESOURCES.pods) {
-    const namespace = flags.namespace ?? "default";
+    const namespace = home;
     const object = await requireObject(cluster, resource, namespace, name);
     return { resource, object, scope: { namespace, pod: name } };
   }

@@ -23,6 +23,8 @@ export type CliErrorCode =
   | "NOT_FOUND"
   | "TIMEOUT"
   | "UNREACHABLE"
+  | "UNAUTHORIZED"
+  | "FORBIDDEN"
   | "INTERRUPTED";
 
 const EXIT_OF: Record<CliErrorCode, ExitCode> = {
@@ -34,6 +36,8 @@ const EXIT_OF: Record<CliErrorCode, ExitCode> = {
   NOT_FOUND: EXIT.notFound,
   TIMEOUT: EXIT.timeout,
   UNREACHABLE: EXIT.unreachable,
+  UNAUTHORIZED: EXIT.unreachable,
+  FORBIDDEN: EXIT.unreachable,
   INTERRUPTED: EXIT.interrupted,
 };
 

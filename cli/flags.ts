@@ -29,15 +29,6 @@ const output = Flags.custom<OutputFormat>({
   },
 });
 
-const clusterOnly = Flags.custom<string>({
-  hidden: true,
-  parse: async () => {
-    throw new CliError("USAGE", "needs a Kubernetes API server", [
-      "this version reads a lab (ambit lab up) or a saved dump (-f FILE)",
-    ]);
-  },
-});
-
 /** Accepted everywhere, by every command. */
 export const globalFlags = {
   namespace: Flags.string({
@@ -52,8 +43,13 @@ export const globalFlags = {
     summary: "Every namespace.",
     helpGroup: GLOBAL,
   }),
-  // Accepted for scripts written for istioctl; a lab and a dump have one control plane.
-  "istio-namespace": Flags.string({ char: "i", aliases: ["istioNamespace"], hidden: true }),
+  "istio-namespace": Flags.string({
+    char: "i",
+    aliases: ["istioNamespace"],
+    summary: "Namespace of istiod and the ztunnels; istio-system by default.",
+    helpValue: "<namespace>",
+    helpGroup: GLOBAL,
+  }),
   output: output({
     char: "o",
     default: "table",
@@ -75,7 +71,7 @@ export const globalFlags = {
   }),
   verbose: Flags.boolean({
     char: "v",
-    summary: "On failure, show the chain of causes.",
+    summary: "Say which mesh is used; on failure, show the chain of causes.",
     helpGroup: GLOBAL,
   }),
   lab: Flags.string({
@@ -84,11 +80,38 @@ export const globalFlags = {
     helpValue: "<dir>",
     helpGroup: GLOBAL,
   }),
-  // Words of other command lines that mean a Kubernetes API server: refused by name, not as unknown.
-  context: clusterOnly(),
-  kubeconfig: clusterOnly({ char: "c" }),
-  as: clusterOnly(),
-  "as-group": clusterOnly(),
+  context: Flags.string({
+    summary: "Context of the kubeconfig to use.",
+    helpValue: "<context>",
+    helpGroup: GLOBAL,
+  }),
+  kubeconfig: Flags.string({
+    charAliases: ["c"], // istioctl's
+    summary: "Kubeconfig file; by default KUBECONFIG, then ~/.kube/config.",
+    helpValue: "<file>",
+    helpGroup: GLOBAL,
+  }),
+  as: Flags.string({
+    summary: "Act as this user in the cluster.",
+    helpValue: "<user>",
+    helpGroup: GLOBAL,
+  }),
+  "as-group": Flags.string({
+    summary: "Act as a member of this group; with --as.",
+    helpValue: "<group>",
+    helpGroup: GLOBAL,
+    multiple: true,
+    multipleNonGreedy: true,
+  }),
+} as const;
+
+/** `-l` of commands that list. */
+export const selectorFlag = {
+  selector: Flags.string({
+    char: "l",
+    summary: "Only objects with these labels.",
+    helpValue: "<labels>",
+  }),
 } as const;
 
 /** For commands that can read a saved dump as well as a running mesh. */

@@ -16,6 +16,9 @@ export interface Io {
   /** From now on SIGINT is the affair of a child process, which gets it from the terminal as well. */
   ignoreInterrupts(): void;
   readonly stdoutIsTty: boolean;
+  readonly stdinIsTty: boolean;
+  /** Shows `prompt` on stderr and reads one line of stdin. */
+  ask(prompt: string): Promise<string>;
   /** ms since the epoch. */
   now(): number;
 }
@@ -54,6 +57,12 @@ export function processIo(): Io {
     signal,
     ignoreInterrupts: () => void (ignoresInterrupts = true),
     stdoutIsTty: process.stdout.isTTY === true,
+    stdinIsTty: process.stdin.isTTY === true,
+    async ask(prompt) {
+      const { createInterface } = await import("node:readline/promises");
+      using lines = createInterface({ input: process.stdin, output: process.stderr });
+      return await lines.question(prompt, { signal });
+    },
     now: () => Date.now(),
   };
 }

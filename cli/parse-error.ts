@@ -14,7 +14,7 @@ const FLAG_VALUE = /^Parsing (--\S+) \n\t([\s\S]*)\nSee more help with --help$/;
 const USAGE_HINT = "--help shows the usage";
 
 /** Advice of oclif's about flags that take several values: ours take one at a time. */
-const NOISE = /^(See more help|Note: --\S+ allows multiple|Alternatively, you can use "--")/;
+const NOISE = /^(See more help|Note: --.* allows? multiple|Alternatively, you can use "--")/;
 
 /** `null` when `error` is something else. */
 export function explainParseError(error: unknown): CliError | null {

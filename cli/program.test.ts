@@ -18,7 +18,16 @@ const WORDS = Object.keys(COMMANDS).map((id) => id.replaceAll(":", " "));
 
 test("help of every command is as reviewed (AMBIT_UPDATE_SNAPSHOTS=1 rewrites it)", async () => {
   let all = "";
-  for (const words of ["", "lab", "tunnels", "ztunnel-config", ...WORDS]) {
+  const topics = [
+    "describe",
+    "lab",
+    "manifest",
+    "namespace",
+    "tunnels",
+    "waypoint",
+    "ztunnel-config",
+  ];
+  for (const words of ["", ...topics, ...WORDS]) {
     const { code, stdout, stderr } = await ambit(`${words} --help`);
     assert.equal(code, 0, `${words}: ${stderr}`);
     all += `===== ambit ${words}\n${stdout}\n`;
@@ -51,8 +60,16 @@ test("stdin is no argument: a command in a loop or a pipe leaves it alone", asyn
 const OUTCOMES: readonly (readonly [line: string, code: number])[] = [
   ["apply -f %events.ndjson", 1],
   ["apply", 2],
+  ["bug-report --kubeconfig %no-such-file", 6],
+  ["check --kubeconfig %no-such-file", 6],
+  ["check --fail-on nothing", 2],
   ["delete", 2],
   ["demo --nope", 2],
+  ["describe namespace shop", 6],
+  ["describe node a", 6],
+  ["describe pod x", 6],
+  ["describe service x", 6],
+  ["describe pod", 2],
   ["enroll ns/shop", 6],
   ["enroll", 2],
   ["explain connection client.shop svc/server -f %mesh.json", 0],
@@ -67,6 +84,8 @@ const OUTCOMES: readonly (readonly [line: string, code: number])[] = [
   ["explain connection client.shop svc/server --what-if %mesh.json -f %mesh.json", 2],
   ["explain connection client.shop svc/server --what-if", 2],
   ["label ns shop", 2],
+  ["install --kubeconfig %no-such-file", 6],
+  ["install --set nonsense", 2],
   ["lab down", 6],
   ["lab exec shop/client -- true", 6],
   ["lab exec shop/client", 2],
@@ -74,15 +93,29 @@ const OUTCOMES: readonly (readonly [line: string, code: number])[] = [
   ["lab run x", 2],
   ["lab status", 6],
   ["lab up --nodes A", 2],
+  ["manifest diff --kubeconfig %no-such-file", 6],
+  ["manifest generate", 0],
+  ["manifest generate --profile nothing", 2],
+  ["namespace list", 6],
+  ["proxy-status --kubeconfig %no-such-file", 6],
+  ["status --kubeconfig %no-such-file", 6],
   ["tunnels -f %tunnels.json", 0],
   ["tunnels", 6],
   ["tunnels list --stale x", 2],
   ["tunnels watch --limit 0", 2],
   ["unenroll pod/x", 6],
+  ["uninstall --kubeconfig %no-such-file", 6],
   ["version", 0],
   ["version --client", 0],
   ["version -f %mesh.json", 0],
   ["version -f %no-such-file", 1],
+  ["waypoint apply", 6],
+  ["waypoint apply --service-account a --enroll-namespace", 2],
+  ["waypoint delete", 2],
+  ["waypoint delete w", 6],
+  ["waypoint generate", 0],
+  ["waypoint list", 6],
+  ["waypoint status", 6],
   ["zc all -f %mesh.json", 0],
   ["zc certificate -f %mesh.json", 0],
   ["zc connections -f %mesh.json", 0],
@@ -92,7 +125,7 @@ const OUTCOMES: readonly (readonly [line: string, code: number])[] = [
   ["zc log", 6],
   ["zc log --level loud", 2],
   ["zc workload --address 1.2.3 -f %mesh.json", 2],
-  ["zc workload --context kind", 2],
+  ["zc workload --kubeconfig %no-such-file", 6],
   ["zc nothing", 2],
   ["nothing", 2],
 ];
@@ -123,10 +156,11 @@ for (const [line, code] of OUTCOMES)
 test("every list command prints YAML and names as well", async () => {
   for (const line of OUTCOMES.filter(([l, code]) => code === 0 && !l.startsWith("version"))) {
     const yaml = await ambit(`${line[0]} -o yaml`);
-    assert.match(yaml.stdout, /^apiVersion: ambit\/v1\nkind: /, line[0]);
+    if (!line[0].includes("generate"))
+      assert.match(yaml.stdout, /^apiVersion: ambit\/v1\nkind: /, line[0]);
     const names = await ambit(`${line[0]} -o name`);
     for (const name of names.stdout.trim().split("\n"))
-      assert.match(name, /^[a-z]+\/\S+$/, line[0]);
+      assert.match(name, /^[a-z0-9.]+\/\S+$/, line[0]);
   }
 });
 
@@ -152,7 +186,12 @@ test("mistakes name the thing, what is near, and what to do", async () => {
     ["zc log --level", "Flag --level expects a value", "--help shows the usage"],
     ["completion fihs", 'No completion for "fihs"', "did you mean fish?"],
     ["label ns shop _=b", 'Not a label key: "_"'],
-    ["zc workload --kubeconfig x -f %mesh.json", "--kubeconfig: needs a Kubernetes API server"],
+    ["zc workload --lab x --context y", "--lab means a lab, and --context a Kubernetes cluster"],
+    ["install --lab x", "ambit install needs a Kubernetes cluster, not a lab"],
+    ["install --profile kidn", 'No such profile: "kidn"', "did you mean kind?"],
+    ["install --set imgae=x", '--set knows no "imgae"', "did you mean image?"],
+    ["waypoint apply --name none", "A waypoint cannot be called none"],
+    ["waypoint apply --for everything", "Expected --for=everything"],
   ] as const) {
     const ran = await lab.run(line);
     assert.equal(ran.code, 2, `${line}: ${ran.stderr}`);
@@ -208,6 +247,10 @@ test("help loads nothing that only some commands need", { timeout: 20_000 }, asy
   const ran = await spawned(process.execPath, [...node, run, "--help"], "/");
   assert.match(ran.stderr, /cli\/commands\/get\.ts/); // the hook saw what was loaded
   for (const slow of [
+    "lib/kube/api-server/",
+    "node_modules/pino/",
+    "cli/check/",
+    "cli/describe/",
     "node_modules/yaml/",
     "lib/model/tables.ts",
     "lab/client.ts",

@@ -13,6 +13,7 @@ import type { AmbitCommand } from "./command.ts";
 import { CliError, EXIT, exitStatus } from "./errors.ts";
 import { explainParseError } from "./parse-error.ts";
 import type { Io } from "./io.ts";
+import { fromKubeError } from "./kube/kube-failure.ts";
 import { AmbitHelp } from "./render/help.ts";
 import { API_VERSION, renderJson, wantsJson } from "./render/output.ts";
 import { didYouMean } from "./suggest.ts";
@@ -20,11 +21,12 @@ import { didYouMean } from "./suggest.ts";
 const ROOT = resolve(import.meta.dirname, "..");
 
 /** Short first words, replaced before anything else looks at the line. */
-const WORD_ALIASES: Readonly<Record<string, string>> = { zc: "ztunnel-config" };
+const WORD_ALIASES: Readonly<Record<string, string>> = { zc: "ztunnel-config", ps: "proxy-status" };
 
 /** Global flags that take a value, so that they may stand before the command as kubectl allows. */
 const VALUE_FLAGS = new Set(["-n", "--namespace", "-i", "--istio-namespace", "-o", "--output"]);
-for (const name of ["--timeout", "--lab"]) VALUE_FLAGS.add(name);
+for (const name of ["--timeout", "--lab", "-c", "--context", "--kubeconfig", "--as", "--as-group"])
+  VALUE_FLAGS.add(name);
 
 const HELP_WIDTH = 100;
 
@@ -34,9 +36,13 @@ const OCLIF: PJSON["oclif"] = {
   topicSeparator: " ",
   commands: { strategy: "explicit", target: "./cli/commands.ts", identifier: "COMMANDS" },
   topics: {
+    describe: { description: "One object and what the mesh makes of it, in one screen" },
     explain: { description: "Ask what the mesh would decide, and why" },
     lab: { description: "A mesh on this machine, in network namespaces" },
+    manifest: { description: "What ambit install applies" },
+    namespace: { description: "Namespaces and their part in the mesh" },
     tunnels: { description: "Live connections of the mesh" },
+    waypoint: { description: "Waypoints: what takes a service's traffic at layer 7" },
     "ztunnel-config": {
       description: "What the ztunnels hold (short: zc), with istioctl's columns",
     },
@@ -160,25 +166,6 @@ function toCliError(error: unknown, io: Io): CliError {
   if (error instanceof LabError) return fromLabError(error);
   const message = error instanceof Error ? error.message : String(error);
   return new CliError("FAILED", message, [], error);
-}
-
-function fromKubeError(error: KubeError): CliError {
-  switch (error.code) {
-    case "NOT_FOUND":
-      return new CliError("NOT_FOUND", error.message, [], error);
-    case "BUSY":
-      return new CliError("TIMEOUT", error.message, [], error);
-    case "CONFLICT":
-      return new CliError("CONFLICT", error.message, [], error);
-    case "INVALID":
-    case "MALFORMED":
-    case "DUPLICATE":
-      return new CliError("BAD_INPUT", error.message, [], error);
-    case "IO":
-      return new CliError("FAILED", error.message, [], error);
-    default:
-      return error.code satisfies never;
-  }
 }
 
 function fromLabError(error: LabError): CliError {

@@ -4,13 +4,14 @@ import { AmbitCommand } from "../command.ts";
 import { EXIT, type ExitCode } from "../errors.ts";
 import { applyObject, type Applied } from "../kube/apply-object.ts";
 import { openCluster } from "../kube/open-cluster.ts";
-import { readManifests } from "../kube/read-manifests.ts";
+import { readForServer, readManifests } from "../kube/read-manifests.ts";
+import { choosePlace } from "../place.ts";
 import { API_VERSION } from "../render/output.ts";
 
 export class Apply extends AmbitCommand {
   static override summary = "Create or change objects from manifests.";
   static override description =
-    "Everything is read and checked before anything is changed. Fields that a manifest leaves out are removed; labels and annotations set by others stay.";
+    "Everything is read before anything is changed. Fields that a manifest leaves out are removed; labels and annotations set by others stay. In a cluster this is server-side apply by the field manager ambit.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> -f policy.yaml",
     "cat policy.yaml | <%= config.bin %> <%= command.id %> -n shop -f -",
@@ -29,11 +30,13 @@ export class Apply extends AmbitCommand {
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(Apply);
-    const objects = await readManifests(flags.file, this.io);
-    const cluster = await openCluster(flags, this.io);
+    const { kind } = choosePlace(flags, this.io.env);
+    const read = kind === "lab" ? readManifests : readForServer;
+    const objects = await read(flags.file, this.io);
+    const mesh = await openCluster(flags, this.io);
     const options = { namespace: flags.namespace, dryRun: flags["dry-run"] };
     const results: Applied[] = [];
-    for (const object of objects) results.push(await applyObject(cluster, object, options));
+    for (const object of objects) results.push(await applyObject(mesh, object, options));
     const suffix = flags["dry-run"] ? " (dry run)" : "";
     const text = results.map((r) => `${r.object} ${r.change}${suffix}\n`).join("");
     const document = {

@@ -10,7 +10,7 @@ import { didYouMean } from "../suggest.ts";
 export class Completion extends AmbitCommand {
   static override summary = "Print a script that completes this command line in a shell.";
   static override description =
-    "Commands, flags and their values come from the script; names of pods, services, namespaces and nodes from the lab, when one runs. Write it again after an update.";
+    "Commands, flags and their values come from the script; names of pods, services, namespaces and nodes from the lab, when one runs, else from the cluster of the kubeconfig. Write it again after an update.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> bash > ~/.local/share/bash-completion/completions/ambit",
     "<%= config.bin %> <%= command.id %> zsh > ~/.zfunc/_ambit   # a directory of $fpath, before compinit",

@@ -1,12 +1,12 @@
 // `ambit delete`
 import * as Flags from "@oclif/core/flags";
 import type { Resource } from "#lib/kube/cluster.ts";
-import { AmbitCommand, type Globals } from "../command.ts";
+import { AmbitCommand } from "../command.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { argument } from "../flags.ts";
 import { namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
 import { readManifests } from "../kube/read-manifests.ts";
-import { displayName, findResource, parseTargets } from "../kube/resource-names.ts";
+import { displayName, findResource, parseTargets, type Target } from "../kube/resource-names.ts";
 import { API_VERSION } from "../render/output.ts";
 
 interface Doomed {
@@ -41,8 +41,13 @@ export class Delete extends AmbitCommand {
 
   override async run(): Promise<ExitCode> {
     const { argv, flags } = await this.parse(Delete);
-    const doomed = await this.#doomed(argv.map(String), flags.file, flags);
-    const cluster = await openCluster(flags, this.io);
+    const targets = await this.#targets(argv.map(String), flags.file);
+    const mesh = await openCluster(flags, this.io);
+    const { cluster } = mesh;
+    const doomed = targets.map(({ resource, name, namespace }): Doomed => {
+      const place = namespaceFor(resource, flags, mesh);
+      return { resource, name, namespace: place === null ? null : (namespace ?? place) };
+    });
     const present: Doomed[] = [];
     for (const d of doomed) {
       if (flags["ignore-not-found"]) {
@@ -66,27 +71,25 @@ export class Delete extends AmbitCommand {
     return EXIT.ok;
   }
 
-  async #doomed(
+  /** `namespace` is undefined where `-n` decides. */
+  async #targets(
     words: readonly string[],
     files: readonly string[] | undefined,
-    flags: Globals,
-  ): Promise<readonly Doomed[]> {
+  ): Promise<readonly (Target & { readonly namespace?: string | undefined })[]> {
     if (files !== undefined) {
       if (words.length > 0)
         throw new CliError("USAGE", "Names and -f exclude each other", ["give one of them"]);
-      return (await readManifests(files, this.io)).map((o) => {
-        const resource = findResource(o.kind);
-        const namespace = resource.namespaced
-          ? (o.metadata.namespace ?? namespaceFor(resource, flags))
-          : null;
-        return { resource, namespace, name: o.metadata.name };
-      });
+      return (await readManifests(files, this.io)).map(({ kind, metadata }) => ({
+        resource: findResource(kind),
+        namespace: metadata.namespace,
+        name: metadata.name,
+      }));
     }
     const targets = words.length === 0 ? [] : parseTargets(words);
     if (targets.length === 0)
       throw new CliError("USAGE", "Nothing to delete", [
         "write a kind and a name, kind/name, or -f FILE",
       ]);
-    return targets.map((t) => ({ ...t, namespace: namespaceFor(t.resource, flags) }));
+    return targets;
   }
 }

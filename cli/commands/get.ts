@@ -1,12 +1,13 @@
 // `ambit get`
 import * as Flags from "@oclif/core/flags";
 import type { KubeObject } from "#lib/kube/cluster.ts";
-import { AmbitCommand } from "../command.ts";
-import { CliError, type ExitCode } from "../errors.ts";
-import { argument } from "../flags.ts";
+import { AmbitCommand, type Globals } from "../command.ts";
+import { CliError, EXIT, type ExitCode } from "../errors.ts";
+import { argument, selectorFlag } from "../flags.ts";
 import { objectColumns } from "../kube/object-columns.ts";
 import { namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
 import { displayObject, findResource } from "../kube/resource-names.ts";
+import type { View } from "../render/output.ts";
 
 export class Get extends AmbitCommand {
   static override summary = "Show objects of the mesh's cluster, as kubectl get does.";
@@ -14,6 +15,7 @@ export class Get extends AmbitCommand {
     "<%= config.bin %> <%= command.id %> pods -n shop -o wide",
     "<%= config.bin %> <%= command.id %> authorizationpolicies -A",
     "<%= config.bin %> <%= command.id %> namespace shop -o yaml",
+    "<%= config.bin %> <%= command.id %> pods -n shop --watch",
   ];
   static override args = {
     kind: argument({
@@ -23,10 +25,10 @@ export class Get extends AmbitCommand {
     name: argument({ description: "Only this object.", required: false }),
   };
   static override flags = {
-    selector: Flags.string({
-      char: "l",
-      summary: "Only objects with these labels.",
-      helpValue: "<labels>",
+    ...selectorFlag,
+    watch: Flags.boolean({
+      char: "w",
+      summary: "Go on with a row for each object that changes; with -o json one line each.",
     }),
   };
 
@@ -35,33 +37,62 @@ export class Get extends AmbitCommand {
     const [kind = "", slashName] = args.kind.split("/", 2);
     const name = args.name ?? slashName;
     const resource = findResource(kind);
-    const cluster = await openCluster(flags, this.io);
+    const mesh = await openCluster(flags, this.io);
+    const { cluster } = mesh;
     const everywhere = flags["all-namespaces"] || !resource.namespaced;
-    const namespace = everywhere ? null : namespaceFor(resource, flags);
+    const namespace = everywhere ? null : namespaceFor(resource, flags, mesh);
     if (name !== undefined && flags["all-namespaces"] && resource.namespaced)
       throw new CliError("USAGE", "A name and --all-namespaces exclude each other", ["use -n"]);
-    const objects: readonly KubeObject[] =
+    const look = async (): Promise<readonly KubeObject[]> =>
       name !== undefined
         ? [await requireObject(cluster, resource, namespace, name)]
-        : await cluster.list(resource, {
-            ...(namespace === null ? {} : { namespace }),
-            ...(flags.selector === undefined ? {} : { labelSelector: flags.selector }),
-          });
-    const rows = objects.toSorted(
-      (a, b) =>
-        (a.metadata.namespace ?? "").localeCompare(b.metadata.namespace ?? "") ||
-        a.metadata.name.localeCompare(b.metadata.name),
-    );
+        : (
+            await cluster.list(resource, {
+              ...(namespace === null ? {} : { namespace }),
+              ...(flags.selector === undefined ? {} : { labelSelector: flags.selector }),
+            })
+          ).toSorted(byName);
     const where = namespace === null ? "" : ` in namespace ${namespace}`;
-    return await this.show(
-      {
-        rows,
-        columns: objectColumns(resource, flags["all-namespaces"], this.io.now()),
-        name: (o) => displayObject(o, resource),
-        document: name !== undefined ? rows[0] : { apiVersion: "v1", kind: "List", items: rows },
-        empty: `No ${resource.plural} found${where}`,
-      },
-      flags,
-    );
+    const view = (rows: readonly KubeObject[]): View<KubeObject> => ({
+      rows,
+      columns: objectColumns(resource, flags["all-namespaces"], this.io.now()),
+      name: (o) => displayObject(o, resource),
+      document: name !== undefined ? rows[0] : { apiVersion: "v1", kind: "List", items: rows },
+      empty: `No ${resource.plural} found${where}`,
+    });
+    if (!flags.watch) return await this.show(view(await look()), flags);
+    return await this.#watch(look, view, flags);
   }
+
+  async #watch(
+    look: () => Promise<readonly KubeObject[]>,
+    view: (rows: readonly KubeObject[]) => View<KubeObject>,
+    flags: Globals,
+  ): Promise<ExitCode> {
+    const { repeat } = await import("../kube/repeat.ts");
+    const seen = new Map<string, string>();
+    const version = ({ metadata: m }: KubeObject): string => m.resourceVersion ?? JSON.stringify(m);
+    const show = async (rows: readonly KubeObject[], isFirst: boolean): Promise<void> => {
+      const changed = rows.filter((o) => seen.get(keyOf(o)) !== version(o));
+      for (const o of changed) seen.set(keyOf(o), version(o));
+      if (this.format(flags) === "json")
+        await this.io.out(changed.map((o) => `${JSON.stringify(o)}\n`).join(""));
+      else if (changed.length > 0 || isFirst)
+        await this.show(view(changed), { ...flags, "no-headers": flags["no-headers"] || !isFirst });
+    };
+    const key = (rows: readonly KubeObject[]): string => rows.map(version).join(" ");
+    await repeat(look, key, show, this.io.signal);
+    return EXIT.interrupted;
+  }
+}
+
+function keyOf({ metadata: m }: KubeObject): string {
+  return `${m.namespace}/${m.name}`;
+}
+
+function byName(a: KubeObject, b: KubeObject): number {
+  return (
+    (a.metadata.namespace ?? "").localeCompare(b.metadata.namespace ?? "") ||
+    a.metadata.name.localeCompare(b.metadata.name)
+  );
 }

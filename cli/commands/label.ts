@@ -1,11 +1,17 @@
 // `ambit label`
 import * as Flags from "@oclif/core/flags";
-import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
+import type { KubeObject, Resource } from "#lib/kube/cluster.ts";
 import { AmbitCommand, type Globals } from "../command.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { argument } from "../flags.ts";
 import { isLabelWord, parseLabelChanges, type LabelChanges } from "../kube/label-changes.ts";
-import { FIELD_MANAGER, namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
+import {
+  FIELD_MANAGER,
+  namespaceFor,
+  openCluster,
+  requireObject,
+  type OpenCluster,
+} from "../kube/open-cluster.ts";
 import { displayName, findResource, parseTargets } from "../kube/resource-names.ts";
 import { API_VERSION } from "../render/output.ts";
 
@@ -46,9 +52,10 @@ export class Label extends AmbitCommand {
     const changes = parseLabelChanges(words.filter(isLabelWord));
     if (Object.keys(changes).length === 0)
       throw new CliError("USAGE", "No label given", ["write key=value to set, key- to remove"]);
-    const cluster = await openCluster(flags, this.io);
+    const mesh = await openCluster(flags, this.io);
+    const { cluster } = mesh;
     const found = await this.#find(
-      cluster,
+      mesh,
       words.filter((w) => !isLabelWord(w)),
       flags,
     );
@@ -79,10 +86,11 @@ export class Label extends AmbitCommand {
   }
 
   async #find(
-    cluster: Cluster,
+    mesh: OpenCluster,
     words: readonly string[],
     flags: Globals & { readonly all: boolean; readonly selector?: string | undefined },
   ): Promise<readonly Labelled[]> {
+    const { cluster } = mesh;
     if (words.length === 0)
       throw new CliError("USAGE", "Nothing to label", [
         "write a kind and a name, e.g. namespace shop",
@@ -90,7 +98,7 @@ export class Label extends AmbitCommand {
     if (flags.all || flags.selector !== undefined) {
       const resource = findResource(words[0] ?? "");
       if (words.length > 1) throw new CliError("USAGE", "Names and --all or -l exclude each other");
-      const namespace = flags["all-namespaces"] ? null : namespaceFor(resource, flags);
+      const namespace = flags["all-namespaces"] ? null : namespaceFor(resource, flags, mesh);
       const objects = await cluster.list(resource, {
         ...(namespace === null ? {} : { namespace }),
         ...(flags.selector === undefined ? {} : { labelSelector: flags.selector }),
@@ -108,7 +116,7 @@ export class Label extends AmbitCommand {
     for (const { resource, name } of targets)
       found.push({
         resource,
-        object: await requireObject(cluster, resource, namespaceFor(resource, flags), name),
+        object: await requireObject(cluster, resource, namespaceFor(resource, flags, mesh), name),
       });
     return found;
   }

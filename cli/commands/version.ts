@@ -1,13 +1,13 @@
 // `ambit version`
-import { readFileSync } from "node:fs";
 import * as Flags from "@oclif/core/flags";
 import { AmbitCommand } from "../command.ts";
+import { clientVersion } from "../client-version.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { sourceFlags } from "../flags.ts";
 import { API_VERSION, type Unanswered } from "../render/output.ts";
 import { parseConfigDump } from "../source/config-dump.ts";
 import { gather, type GatherOptions } from "../source/mesh-source.ts";
-import { gatherOptions, openSource, type SourceFlags } from "../source/open.ts";
+import { gatherOptions, openLiveSource, openSource, type SourceFlags } from "../source/open.ts";
 
 interface Mesh {
   readonly controlPlane: string | null;
@@ -88,24 +88,15 @@ export class Version extends AmbitCommand {
   /** `null` when there is none to ask: a file, or a lab without istiod. */
   async #controlPlane(flags: SourceFlags, options: GatherOptions): Promise<string | null> {
     if (flags.file !== undefined) return null;
-    const { openLabSource } = await import("../source/lab-source.ts");
     const signal = AbortSignal.any([options.signal, AbortSignal.timeout(options.timeoutMs)]);
     try {
-      return await (await openLabSource(flags.lab, this.io)).istiodVersion(signal);
+      return await (await openLiveSource(flags, this.io)).istiodVersion(signal);
     } catch (error) {
       options.signal.throwIfAborted();
       this.io.err(`warning: istiod did not answer: ${(error as Error).message}`);
       return null;
     }
   }
-}
-
-/** The version in the package that this program was installed with. */
-export function clientVersion(): string {
-  const pkg = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as {
-    readonly version: string;
-  };
-  return pkg.version;
 }
 
 function countBy(planes: readonly DataPlane[]): ReadonlyMap<string, number> {

@@ -1,6 +1,6 @@
-// `ambit __complete <what> [<namespace>] [<kind>]`: names of the running lab, one a line, for the completion scripts.
-// Runs on every press of Tab: no command line library, only the file names of the manifest directory, and silence
-// when anything is missing.
+// `ambit __complete <what> [<namespace>] [<kind>]`: names of the running lab, else of the cluster, one a line, for the
+// completion scripts. Runs on every press of Tab: no command line library; of a lab only the file names of the
+// manifest directory; and silence when anything is missing.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { CLUSTER_SCOPE } from "#lib/kube/manifest-path.ts";
@@ -10,6 +10,12 @@ export const NAME_KINDS = [
   "namespaces",
   "nodes",
   "pods",
+  "services",
+  "waypoints",
+  /** Service accounts. */
+  "accounts",
+  /** Of the kubeconfig. */
+  "contexts",
   "objects",
   /** What a connection may go to. */
   "destinations",
@@ -25,13 +31,19 @@ export type NameKind = (typeof NAME_KINDS)[number];
 const MAX_NAMES = 500;
 
 /** @param words  what, then the namespace of `-n` if there is one, then the kind of `objects` */
-export function completeNames(
+export async function completeNames(
   [what = "", namespace = "", kind = ""]: readonly string[],
   env: NodeJS.ProcessEnv,
-): string[] {
-  const state = readLabState(defaultStateDir(env));
+): Promise<readonly string[]> {
   const of = NAME_KINDS.find((k) => k === what);
-  if (state === null || of === undefined) return [];
+  if (of === undefined) return [];
+  if (of === "contexts") return await (await import("./kube-names.ts")).contextNames(env);
+  const state = readLabState(defaultStateDir(env));
+  if (state === null) {
+    // A lab that was named and is not there is not replaced by a cluster.
+    if (env["AMBIT_LAB"]) return [];
+    return await (await import("./kube-names.ts")).kubeNames(of, namespace, kind);
+  }
   try {
     return namesOf(of, new Manifests(state), namespace, kind).slice(0, MAX_NAMES);
   } catch {
@@ -53,6 +65,14 @@ function namesOf(of: NameKind, m: Manifests, namespace: string, kind: string): s
       return nodes;
     case "pods":
       return inOne("pods");
+    case "services":
+      return inOne("services");
+    case "waypoints":
+      return m.names("gateways", namespace || "default");
+    case "accounts":
+      return m.names("serviceaccounts", namespace || "default");
+    case "contexts":
+      return [];
     case "objects":
       return [...m.names(kind, CLUSTER_SCOPE), ...m.names(kind, namespace || "default")];
     case "destinations":

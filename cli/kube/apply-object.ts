@@ -1,7 +1,8 @@
 // One object of a manifest, put into a cluster: what `apply` does, and `--what-if` in a copy.
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
 import { CliError } from "../errors.ts";
-import { FIELD_MANAGER } from "./open-cluster.ts";
+import type { Kube } from "./connect.ts";
+import { FIELD_MANAGER, type OpenCluster } from "./open-cluster.ts";
 import { replacePatch } from "./replace-patch.ts";
 import { displayObject, findResource } from "./resource-names.ts";
 
@@ -21,14 +22,32 @@ export interface ApplyOptions {
 
 /** @throws {CliError} USAGE for an unknown kind, or when the manifest and `-n` disagree */
 export async function applyObject(
-  cluster: Cluster,
+  mesh: Pick<OpenCluster, "cluster" | "kube">,
   given: KubeObject,
   { namespace, dryRun }: ApplyOptions,
 ): Promise<Applied> {
-  const resource = resourceOf(given);
-  const object = resource.namespaced ? inNamespace(given, namespace) : given;
-  const change = await changeOf(cluster, resource, object, dryRun);
+  const { kube } = mesh;
+  const resource = kube === null ? resourceOf(given) : await servedResource(kube, given);
+  const object = !resource.namespaced
+    ? given
+    : kube === null
+      ? inNamespace(given, namespace, "default")
+      : inNamespace(given, namespace, kube.namespace);
+  const change =
+    kube === null
+      ? await changeOf(mesh.cluster, resource, object, dryRun)
+      : await serverSideChange(kube, resource, object, dryRun);
   return { object: displayObject(object, resource), change };
+}
+
+async function serverSideChange(
+  kube: Kube,
+  resource: Resource,
+  object: KubeObject,
+  dryRun: boolean,
+): Promise<Change> {
+  const { serverSideApply } = await import("./server-side-apply.ts");
+  return (await serverSideApply(kube, resource, object, { dryRun })).change;
 }
 
 async function changeOf(
@@ -56,10 +75,20 @@ function resourceOf(object: KubeObject): Resource {
   return findResource(`${object.kind}${group}`);
 }
 
-/** The namespace of a manifest, else of -n. A manifest without one reads as `default`, which -n may override. */
-function inNamespace(object: KubeObject, namespace: string | undefined): KubeObject {
-  const own = object.metadata.namespace ?? "default";
-  if (own !== "default" && namespace !== undefined && own !== namespace)
+/** Whatever the API server serves, also what the mesh does not know. */
+async function servedResource(kube: Kube, object: KubeObject): Promise<Resource> {
+  const { findResource: find } = await import("#lib/kube/api-server/discovery.ts");
+  const found = await find(kube.server, object.apiVersion, object.kind);
+  if (found !== null) return found;
+  throw new CliError("NOT_FOUND", `${kube.name} serves no ${object.kind} of ${object.apiVersion}`, [
+    "its CustomResourceDefinition is missing; the mesh's own come with: ambit install",
+  ]);
+}
+
+/** The namespace of a manifest, else of -n, else `home`. One read for a lab says `default` when it says none. */
+function inNamespace(object: KubeObject, namespace: string | undefined, home: string): KubeObject {
+  const own = object.metadata.namespace ?? home;
+  if (own !== home && namespace !== undefined && own !== namespace)
     throw new CliError(
       "USAGE",
       `${object.kind} ${object.metadata.name} is in namespace ${own}, and -n says ${namespace}`,

@@ -12,6 +12,7 @@ import type {
 import type { Column } from "../render/table.ts";
 import { ageSince } from "../render/units.ts";
 import { MODE_LABEL, REDIRECTION_ANNOTATION } from "./enrollment.ts";
+import { containerStatuses } from "./pod-state.ts";
 
 type Columns = readonly Column<KubeObject>[];
 
@@ -39,8 +40,8 @@ function wideOf<T extends KubeObject>(...columns: readonly Cell<T>[]): Columns {
 
 const BY_KIND: Readonly<Record<string, Columns>> = {
   Pod: columnsOf<Pod>(
-    ["READY", (p) => (condition(p, "Ready") === "True" ? "1/1" : "0/1")],
-    ["STATUS", (p) => p.status?.reason ?? p.status?.phase ?? "Unknown"],
+    ["READY", readyText],
+    ["STATUS", statusText],
     ["MESH", (p) => p.metadata.annotations?.[REDIRECTION_ANNOTATION] ?? "-"],
   ),
   Node: columnsOf<Node>([
@@ -86,6 +87,29 @@ const WIDE_BY_KIND: Readonly<Record<string, Columns>> = {
         .join(",") || "<none>",
   ]),
 };
+
+/** Of its containers; a lab's pods have none to count. */
+function readyText(pod: Pod): string {
+  const own = containerStatuses(pod).filter((c) => isOrdinary(pod, c.name));
+  if (own.length === 0) return condition(pod, "Ready") === "True" ? "1/1" : "0/1";
+  return `${own.filter((c) => c.ready === true).length}/${own.length}`;
+}
+
+/** kubectl's: what stands in the way, rather than the phase. */
+function statusText(pod: Pod): string {
+  if (pod.metadata.deletionTimestamp !== undefined) return "Terminating";
+  const state = containerStatuses(pod)
+    .map(
+      ({ state: s }) =>
+        s?.waiting?.reason ?? (s?.terminated?.exitCode ? s.terminated.reason : null),
+    )
+    .find((reason) => reason != null);
+  return state ?? pod.status?.reason ?? pod.status?.phase ?? "Unknown";
+}
+
+function isOrdinary(pod: Pod, container: string): boolean {
+  return pod.spec?.initContainers?.some((c) => c.name === container) !== true;
+}
 
 function condition(object: Pod | Node, type: string): string | undefined {
   return object.status?.conditions?.find((c) => c.type === type)?.status;

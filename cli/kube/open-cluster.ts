@@ -1,25 +1,56 @@
-// The objects of the mesh a command changes: the manifest directory of the running lab.
+// The objects of the mesh a command reads and changes: a lab's manifest directory, or an API server.
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
 import type { Globals } from "../command.ts";
 import { CliError } from "../errors.ts";
 import type { Io } from "../io.ts";
+import { choosePlace } from "../place.ts";
 import { readLabState } from "../source/lab-state.ts";
 import { didYouMean } from "../suggest.ts";
+import { MESH_NAMESPACE, type Kube } from "./connect.ts";
 import { displayName } from "./resource-names.ts";
 
 /** Recorded as the owner of the fields a command sets. */
 export const FIELD_MANAGER = "ambit";
 
-/** @throws {CliError} UNREACHABLE when no lab runs */
-export async function openCluster(flags: Globals, io: Io): Promise<Cluster> {
-  const state = await readLabState(flags.lab, io);
-  const { DirectoryCluster } = await import("#lib/kube/directory-cluster.ts");
-  return new DirectoryCluster(state.manifestDir);
+export interface OpenCluster {
+  readonly cluster: Cluster;
+  /** For sentences. */
+  readonly name: string;
+  /** Where namespaced objects are without `-n`. */
+  readonly namespace: string;
+  readonly meshNamespace: string;
+  /** `null` for a lab. */
+  readonly kube: Kube | null;
 }
 
-/** The namespace for `resource`: null for cluster-scoped kinds, `default` unless asked. */
-export function namespaceFor(resource: Resource, flags: Globals): string | null {
-  return resource.namespaced ? (flags.namespace ?? "default") : null;
+/** @throws {CliError} UNREACHABLE when no lab runs and no cluster is configured */
+export async function openCluster(flags: Globals, io: Io): Promise<OpenCluster> {
+  const place = choosePlace(flags, io.env);
+  if (place.kind === "kubernetes") {
+    const { connect } = await import("./connect.ts");
+    const kube = await connect(flags, io);
+    const { cluster, name, namespace, meshNamespace } = kube;
+    return { cluster, name, namespace, meshNamespace, kube };
+  }
+  const state = await readLabState(place.dir, io);
+  if (flags.verbose) io.err(`using the lab at ${state.dir} (${place.why})`);
+  const { DirectoryCluster } = await import("#lib/kube/directory-cluster.ts");
+  return {
+    cluster: new DirectoryCluster(state.manifestDir),
+    name: `the lab at ${state.dir}`,
+    namespace: "default",
+    meshNamespace: flags["istio-namespace"] ?? MESH_NAMESPACE,
+    kube: null,
+  };
+}
+
+/** The namespace for `resource`: null for cluster-scoped kinds, the context's unless asked. */
+export function namespaceFor(
+  resource: Resource,
+  flags: Globals,
+  { namespace }: Pick<OpenCluster, "namespace">,
+): string | null {
+  return resource.namespaced ? (flags.namespace ?? namespace) : null;
 }
 
 /** @throws {CliError} NOT_FOUND, with names that come near */
@@ -31,7 +62,7 @@ export async function requireObject<T extends KubeObject>(
 ): Promise<T> {
   const object = await cluster.get(resource, namespace, name);
   if (object !== null) return object;
-  const others = await cluster.list(resource);
+  const others = await cluster.list(resource).catch(() => []); // hints only: perhaps we may not list
   const sameName = others.find((o) => o.metadata.name === name);
   const names = others
     .filter((o) => namespace === null || o.metadata.namespace === namespace)

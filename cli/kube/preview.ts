@@ -39,7 +39,9 @@ export async function previewMesh(
   const copy = new DirectoryCluster(manifestDir);
   const applied: Applied[] = [];
   for (const object of objects)
-    applied.push(await applyObject(copy, object, { namespace, dryRun: false }));
+    applied.push(
+      await applyObject({ cluster: copy, kube: null }, object, { namespace, dryRun: false }),
+    );
   const assumed = await assumeCapture(new DirectoryCluster(lab.manifestDir), copy);
   const late = AbortSignal.timeout(timeoutMs);
   const path = `/previews/${basename(dir.path)}`;

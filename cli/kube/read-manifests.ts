@@ -5,6 +5,21 @@ import type { KubeObject } from "#lib/kube/cluster.ts";
 import { CliError, fileProblem } from "../errors.ts";
 import type { Io } from "../io.ts";
 
+/**
+ * All objects as written, in order: an API server checks them better, and knows more kinds.
+ * @throws {CliError} BAD_INPUT for text that is no objects
+ */
+export async function readForServer(paths: readonly string[], io: Io): Promise<KubeObject[]> {
+  const { readDocuments } = await import("../manifest/render.ts");
+  const objects: KubeObject[] = [];
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- kind and name are there
+  for (const path of paths)
+    for (const { file, text } of await readTexts(path, io))
+      objects.push(...(readDocuments(text, file) as unknown as KubeObject[]));
+  if (objects.length === 0) throw new CliError("BAD_INPUT", `No objects in ${paths.join(", ")}`);
+  return objects;
+}
+
 /** All objects, in order. @throws {CliError} BAD_INPUT naming file, line and field of the first mistakes */
 export async function readManifests(paths: readonly string[], io: Io): Promise<KubeObject[]> {
   const { parseManifest } = await import("#lib/kube/manifest.ts");

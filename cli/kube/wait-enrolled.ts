@@ -58,7 +58,7 @@ export async function waitEnrolled(
     throw new CliError(
       "TIMEOUT",
       `${unfinished.length} pod(s) of ${scope.namespace} not ${options.leaving ? "released" : "captured"} within ${options.timeoutMs} ms: ${unfinished.join(", ")}`,
-      ["is the CNI agent of their node running? ambit lab status"],
+      ["is the CNI agent of their node running? ambit status, in a lab ambit lab status"],
     );
   return tally([...pods.values()], namespace);
 }

@@ -21,6 +21,7 @@ export async function openFileSource(file: string, io: Io): Promise<MeshSource> 
 class FileSource implements MeshSource {
   readonly name: string;
   readonly confidence = "snapshot";
+  readonly statusCommand = "ambit zc all -f FILE";
   readonly #text: string;
   #parsed: Map<string, Json> | null = null;
 

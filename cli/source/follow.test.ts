@@ -9,6 +9,7 @@ function ztunnel(scripts: readonly (readonly (string | Error)[])[]): MeshSource 
   return {
     name: "a test",
     confidence: "live",
+    statusCommand: "ambit lab status",
     nodes: async () => ["a"],
     fetch: async () => assert.fail("no documents here"),
     async *lines() {

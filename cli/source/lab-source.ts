@@ -6,7 +6,7 @@ import { CliError } from "../errors.ts";
 import type { Io } from "../io.ts";
 import { parseJson, type Json } from "./json.ts";
 import { readLabState, type LabState } from "./lab-state.ts";
-import type { AdminPath, MeshSource } from "./mesh-source.ts";
+import type { AdminPath, LiveSource } from "./mesh-source.ts";
 import { splitLines } from "./ndjson.ts";
 
 /** @throws {CliError} UNREACHABLE when no lab runs */
@@ -17,9 +17,10 @@ export async function openLabSource(
   return new LabSource(await readLabState(dir, io));
 }
 
-export class LabSource implements MeshSource {
+export class LabSource implements LiveSource {
   readonly name: string;
   readonly confidence = "live";
+  readonly statusCommand = "ambit lab status";
   readonly #state: LabState;
 
   constructor(state: LabState) {
@@ -46,13 +47,11 @@ export class LabSource implements MeshSource {
     }
   }
 
-  /** What istiod says it is. */
   async istiodVersion(signal: AbortSignal): Promise<string> {
     const answer = await text(await this.#send("GET", "/istiod/version", signal));
     return parseJson(answer, "istiod's version").at("version").text("unknown");
   }
 
-  /** Reads or changes a ztunnel's log filter. @returns its answer */
   async logging(node: string, query: string, signal: AbortSignal): Promise<string> {
     return await text(await this.#request("POST", node, `/logging${query}`, signal));
   }

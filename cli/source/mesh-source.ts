@@ -10,12 +10,22 @@ export interface MeshSource {
   /** For sentences: `the lab at /run/ambit-lab`. */
   readonly name: string;
   readonly confidence: "live" | "snapshot";
+  /** The command that says which parts run. */
+  readonly statusCommand: string;
   /** Nodes with a ztunnel, by name. Never empty. */
   nodes(): Promise<readonly string[]>;
   /** @throws when the ztunnel cannot be asked; `gather` turns that into a partial answer */
   fetch(node: string, path: AdminPath, signal: AbortSignal): Promise<Json>;
   /** One JSON text per line, until `signal` aborts or the ztunnel ends. */
   lines(node: string, path: string, signal: AbortSignal): AsyncIterable<string>;
+}
+
+/** A running mesh, which can be asked and told more than a file. */
+export interface LiveSource extends MeshSource {
+  /** What istiod says it is. */
+  istiodVersion(signal: AbortSignal): Promise<string>;
+  /** Reads or changes a ztunnel's log filter. @returns its answer */
+  logging(node: string, query: string, signal: AbortSignal): Promise<string>;
 }
 
 export interface Gathered<T> {
@@ -53,7 +63,7 @@ export async function gather<T>(
  * @throws {CliError} UNREACHABLE when none answered, NOT_FOUND for an unknown node
  */
 export async function askAll<T>(
-  source: Pick<MeshSource, "name" | "nodes">,
+  source: Pick<MeshSource, "name" | "nodes" | "statusCommand">,
   what: string,
   ask: (node: string, signal: AbortSignal) => Promise<T>,
   options: GatherOptions,
@@ -79,7 +89,7 @@ export async function askAll<T>(
   await Promise.all(Array.from({ length: Math.min(PARALLEL, nodes.length) }, worker));
   if (answers.length === 0) {
     const reasons = partial.map((p) => `${p.node}: ${p.error}`);
-    reasons.push("ambit lab status shows which parts run");
+    reasons.push(`${source.statusCommand} shows which parts run`);
     throw new CliError("UNREACHABLE", `No ztunnel of ${source.name} answered ${what}`, reasons);
   }
   const order = (a: { node: string }, b: { node: string }): number => a.node.localeCompare(b.node);

@@ -1,7 +1,8 @@
-// Picks the source a command reads: the file of `-f`, else the running lab.
+// Picks the source a command reads: the file of `-f`, else the running mesh.
 import type { Globals } from "../command.ts";
 import type { Io } from "../io.ts";
-import type { GatherOptions, MeshSource } from "./mesh-source.ts";
+import { choosePlace } from "../place.ts";
+import type { GatherOptions, LiveSource, MeshSource } from "./mesh-source.ts";
 
 export interface SourceFlags extends Globals {
   readonly file?: string | undefined;
@@ -14,8 +15,20 @@ export async function openSource(flags: SourceFlags, io: Io): Promise<MeshSource
     const { openFileSource } = await import("./file-source.ts");
     return await openFileSource(flags.file, io);
   }
+  return await openLiveSource(flags, io);
+}
+
+/** The running mesh. @throws {CliError} UNREACHABLE when there is none */
+export async function openLiveSource(flags: Globals, io: Io): Promise<LiveSource> {
+  const place = choosePlace(flags, io.env);
+  if (place.kind === "kubernetes") {
+    const { connect } = await import("../kube/connect.ts");
+    const { KubeSource } = await import("./kube-source.ts");
+    return new KubeSource(await connect(flags, io));
+  }
   const { openLabSource } = await import("./lab-source.ts");
-  return await openLabSource(flags.lab, io);
+  if (flags.verbose) io.err(`using the lab at ${place.dir} (${place.why})`);
+  return await openLabSource(place.dir, io);
 }
 
 export function gatherOptions(flags: SourceFlags, io: Io): GatherOptions {

@@ -123,6 +123,7 @@ test("at most eight ztunnels are asked at a time", async () => {
   const source: MeshSource = {
     name: "a test",
     confidence: "live",
+    statusCommand: "ambit lab status",
     nodes: async () => Array.from({ length: 30 }, (_, i) => `n${i}`),
     async fetch(node) {
       most = Math.max(most, ++now);

@@ -16,6 +16,10 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly stdin?: string;
   readonly signal?: AbortSignal;
+  /** Told of every piece of stdout as it is written. */
+  readonly onOut?: (chunk: string) => void;
+  /** The time of day; NOON without. */
+  readonly now?: () => number;
 }
 
 /** `line`: words separated by spaces; `%` at a word's start is this folder. */
@@ -28,14 +32,19 @@ export async function ambit(
   let stdout = "";
   let stderr = "";
   const io: Io = {
-    out: async (chunk) => void (stdout += chunk),
+    async out(chunk) {
+      stdout += chunk;
+      options.onOut?.(chunk);
+    },
     err: (text) => void (stderr += `${text}\n`),
     stdin: async () => options.stdin ?? "",
     env: { AMBIT_LAB: join(import.meta.dirname, "no-lab"), ...options.env },
     signal: options.signal ?? new AbortController().signal,
     ignoreInterrupts: () => undefined,
     stdoutIsTty: false,
-    now: () => NOON,
+    stdinIsTty: false,
+    ask: async () => "",
+    now: options.now ?? (() => NOON),
   };
   const code = await runAmbit(argv, io);
   return { code, stdout, stderr };

@@ -8,6 +8,7 @@ import { run } from "../process.ts";
 import type { ClientEvent } from "../workloads.ts";
 import { ambit } from "./ambit.ts";
 import { denialText, EventTap, type NodeEvent } from "./event-tap.ts";
+import type { Step } from "./play.ts";
 import { authorizationPolicy, DENY_NAME, peerAuthentication } from "./policies.ts";
 import { SERVER_PORT, Shop, SHOP } from "./shop.ts";
 import { eventually, expect, type Notes } from "./step.ts";
@@ -22,12 +23,7 @@ export interface Scene {
   shop?: Shop;
 }
 
-export interface Step {
-  readonly title: string;
-  readonly run: (scene: Scene, notes: Notes) => Promise<void>;
-}
-
-export const STORY: readonly Step[] = [
+export const STORY: readonly Step<Scene>[] = [
   { title: "Two nodes, joined by a link we can watch", run: makeNodes },
   { title: "istiod, and on each node a CNI agent and a ztunnel", run: startMesh },
   { title: "A shop opens: clients on node a, server v1 and v2 on node b", run: openShop },
@@ -94,7 +90,7 @@ async function enrol(scene: Scene, notes: Notes): Promise<void> {
   const { lab, shop } = bothOf(scene);
   const before = shop.events.length;
   const began = performance.now();
-  await ambit(lab, notes, ["label", "namespace", SHOP, "istio.io/dataplane-mode=ambient"]);
+  await ambit(meshOf(lab), notes, ["label", "namespace", SHOP, "istio.io/dataplane-mode=ambient"]);
   const names = [shop.client, shop.visitor, ...shop.servers].map((p) => p.name);
   await eventually(`pods ${names.join(", ")} are redirected`, 15_000, async () => {
     const pods = await lab.cluster.list(RESOURCES.pods, { namespace: SHOP });
@@ -165,7 +161,7 @@ async function listTunnels(scene: Scene, notes: Notes): Promise<void> {
     );
     notes.saw(`node ${node}, ${tunnel.direction}: ${wantSource} → ${wantDestination}`);
   }
-  notes.show(await ambit(lab, notes, ["tunnels"]));
+  notes.show(await ambit(meshOf(lab), notes, ["tunnels"]));
 }
 
 async function denyVisitor(scene: Scene, notes: Notes): Promise<void> {
@@ -176,7 +172,7 @@ async function denyVisitor(scene: Scene, notes: Notes): Promise<void> {
     `the visitor is served before the policy; it saw ${JSON.stringify(before)}`,
   );
   using tap = await EventTap.open(lab);
-  await ambit(lab, notes, ["apply", "-f", "-"], authorizationPolicy());
+  await ambit(meshOf(lab), notes, ["apply", "-f", "-"], { input: authorizationPolicy() });
   notes.show(authorizationPolicy());
   const after = await eventually("the visitor is refused", 10_000, async () => {
     const result = await shop.ask(shop.visitor);
@@ -206,7 +202,7 @@ async function requireMutualTls(scene: Scene, notes: Notes): Promise<void> {
     `the stranger is served while mTLS is permissive; it saw ${JSON.stringify(before)}`,
   );
   notes.saw("before: the stranger, in plain text from outside the mesh, is served");
-  await ambit(lab, notes, ["apply", "-f", "-"], peerAuthentication());
+  await ambit(meshOf(lab), notes, ["apply", "-f", "-"], { input: peerAuthentication() });
   notes.show(peerAuthentication());
   const after = await eventually("the stranger is refused", 10_000, async () => {
     const result = await shop.ask(shop.stranger);
@@ -219,7 +215,7 @@ async function requireMutualTls(scene: Scene, notes: Notes): Promise<void> {
 
 async function unenrol(scene: Scene, notes: Notes): Promise<void> {
   const { lab, shop } = bothOf(scene);
-  await ambit(lab, notes, ["label", "namespace", SHOP, "istio.io/dataplane-mode-"]);
+  await ambit(meshOf(lab), notes, ["label", "namespace", SHOP, "istio.io/dataplane-mode-"]);
   await eventually("no pod is redirected any more", 15_000, async () => {
     const pods = await lab.cluster.list(RESOURCES.pods, { namespace: SHOP });
     return pods.every((p) => p.metadata.annotations?.[REDIRECTION] === undefined);
@@ -285,6 +281,7 @@ function errorsOf(events: readonly ClientEvent[]): string {
   return counts.length === 0 ? "none failed" : `failed: ${counts.join(", ")}`;
 }
 
+const meshOf = (lab: Lab): { readonly AMBIT_LAB: string } => ({ AMBIT_LAB: lab.dir });
 const identity = (account: string): string => `spiffe://cluster.local/ns/${SHOP}/sa/${account}`;
 const serverOf = (answer: string): string => answer.split(" ")[0] ?? "";
 

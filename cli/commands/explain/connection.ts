@@ -8,6 +8,7 @@ import { AmbitCommand } from "../../command.ts";
 import { CliError, EXIT, type ExitCode } from "../../errors.ts";
 import { argument, sourceFlags } from "../../flags.ts";
 import type { MeshPreview } from "../../kube/preview.ts";
+import { choosePlace } from "../../place.ts";
 import { parseConfigDump, type ConfigDump } from "../../source/config-dump.ts";
 import { gather } from "../../source/mesh-source.ts";
 import { gatherOptions, openSource, type SourceFlags } from "../../source/open.ts";
@@ -124,7 +125,12 @@ export class ExplainConnection extends AmbitCommand {
     const { readLabState } = await import("../../source/lab-state.ts");
     const { namespace, timeout: timeoutMs } = flags;
     const options = { namespace, timeoutMs, signal: this.io.signal };
-    return await previewMesh(await readLabState(flags.lab, this.io), objects, options);
+    const place = choosePlace(flags, this.io.env);
+    if (place.kind !== "lab")
+      throw new CliError("USAGE", "--what-if needs a lab: it starts an istiod beside the mesh", [
+        "play the objects into one with ambit lab up and ambit apply -f",
+      ]);
+    return await previewMesh(await readLabState(place.dir, this.io), objects, options);
   }
 
   #warnUnknown(identity: SpiffeId, tables: MeshTables): void {

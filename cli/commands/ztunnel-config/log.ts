@@ -6,9 +6,8 @@ import { argument, nodeFlag } from "../../flags.ts";
 import { parseLoggingAnswer, parseLogLevels } from "../../log-level.ts";
 import type { Column } from "../../render/table.ts";
 import { parseConfigDump } from "../../source/config-dump.ts";
-import { openLabSource, type LabSource } from "../../source/lab-source.ts";
-import { askAll, gather, type GatherOptions } from "../../source/mesh-source.ts";
-import { gatherOptions } from "../../source/open.ts";
+import { askAll, gather, type GatherOptions, type LiveSource } from "../../source/mesh-source.ts";
+import { gatherOptions, openLiveSource } from "../../source/open.ts";
 import {
   isPod,
   parsePodName,
@@ -61,7 +60,7 @@ export class ZtunnelConfigLog extends ZtunnelConfigCommand {
     if (args.pod !== undefined && flags.node !== undefined)
       throw new CliError("USAGE", "Both a pod and --node say which ztunnel", ["leave out one"]);
     const level = flags.level === undefined ? null : parseLogLevels(flags.level);
-    const source = await openLabSource(flags.lab, this.io);
+    const source = await openLiveSource(flags, this.io);
     const options = gatherOptions(flags, this.io);
     const node =
       args.pod === undefined
@@ -103,7 +102,7 @@ export class ZtunnelConfigLog extends ZtunnelConfigCommand {
   async #nodeOf(
     text: string,
     namespace: string | undefined,
-    source: LabSource,
+    source: LiveSource,
     options: GatherOptions,
   ): Promise<string> {
     const pod = parsePodName(text, namespace);

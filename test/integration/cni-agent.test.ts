@@ -49,6 +49,7 @@ class TestNode implements AsyncDisposable {
   async start(env: Readonly<Record<string, string>> = {}): Promise<App> {
     const config = readConfig({
       NODE_NAME: "a",
+      MANIFEST_DIR: this.cluster.dir,
       CNI_AGENT_RUN_DIR: join(this.dir, "run"),
       ZTUNNEL_UDS_ADDRESS: this.zdsPath,
       HOST_PROC: "/proc",
@@ -110,7 +111,7 @@ class TestNode implements AsyncDisposable {
 
   /** Waits until the pod's annotation is `value`. */
   async annotated(value: string | undefined): Promise<void> {
-    for (const deadline = Date.now() + 5_000; ; ) {
+    for (const deadline = Date.now() + 10_000; ; ) {
       const pod = await this.cluster.get(RESOURCES.pods, "shop", "cart");
       const now = pod?.metadata.annotations?.["ambient.istio.io/redirection"];
       if (now === value) return;
@@ -169,7 +170,8 @@ class TestNode implements AsyncDisposable {
 
 test("ADD answers once the pod is in the mesh", { skip }, async (t) => {
   await using node = new TestNode("add");
-  await node.start();
+  // rare enough that CHECK sees what was taken out before the audit puts it back
+  await node.start({ AUDIT_INTERVAL_SECONDS: "4" });
   using ztunnel = await TestZtunnel.connect(node.zdsPath);
   await ztunnel.has("snapshotSent");
   await node.namespace({ [MODE]: "ambient" });

@@ -170,11 +170,11 @@ function tryWrite(fd: number, text: string): boolean {
 
 /** Polls for a condition. @throws after 3 s */
 export async function until<T>(what: string, look: () => T | null): Promise<T> {
-  const deadline = Date.now() + 3_000;
+  const deadline = Date.now() + 10_000;
   for (;;) {
     const seen = look();
     if (seen !== null) return seen;
-    if (Date.now() > deadline) throw new Error(`Waited 3 s for ${what}`);
+    if (Date.now() > deadline) throw new Error(`Waited 10 s for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
 }

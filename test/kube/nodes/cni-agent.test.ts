@@ -16,9 +16,9 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
-import { TestZtunnel } from "../../cni/agent/test-ztunnel.ts";
-import { hasPodRules } from "../../cni/rules/apply.ts";
-import { scriptRunner } from "../../cni/rules/exec.ts";
+import { TestZtunnel } from "../../../cni/agent/test-ztunnel.ts";
+import { hasPodRules } from "../../../cni/rules/apply.ts";
+import { scriptRunner } from "../../../cni/rules/exec.ts";
 import {
   AGENT,
   agentKubeconfig,
@@ -28,13 +28,13 @@ import {
   NODE,
   pod,
   put,
-} from "../kube/api/cni-run.ts";
-import { ControlPlane } from "../kube/control-plane.ts";
-import { freePorts } from "../kube/ports.ts";
-import { ADDRESS, cannotMakeNamespaces, PodNetwork } from "./cni-fixture.ts";
+} from "../api/cni-run.ts";
+import { ControlPlane } from "../control-plane.ts";
+import { freePorts } from "../ports.ts";
+import { ADDRESS, cannotMakeNamespaces, PodNetwork } from "../../integration/cni-fixture.ts";
 
 const skip = cannotMakeNamespaces();
-const ROOT = resolve(import.meta.dirname, "../..");
+const ROOT = resolve(import.meta.dirname, "../../..");
 const TAINT = "cni.istio.io/not-ready";
 const PRIMARY = { cniVersion: "1.0.0", name: "lab", plugins: [{ type: "bridge" }] };
 

@@ -20,7 +20,6 @@ import { parseCertificate } from "#lib/pki/certificate.ts";
 import { createCsr } from "#lib/pki/csr.ts";
 import { issueCa } from "#lib/pki/issue.ts";
 import { generateEcKey } from "#lib/pki/keys.ts";
-import { splitPem } from "#lib/pki/pem.ts";
 import { testCa } from "#lib/pki/test-ca.ts";
 import { DeltaClient, type DeltaUpdate } from "#lib/xds/delta-client.ts";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "#lib/xds/type-urls.ts";
@@ -131,7 +130,7 @@ test(
     const verified = execFileSync("openssl", ["verify", "-x509_strict", ...files]);
     assert.match(verified.toString(), /OK/);
 
-    const identity = { cert: leafPem, key: privateKeyPem, ca: splitPem(rootPem) };
+    const identity = { cert: leafPem, key: privateKeyPem, ca: rootPem };
     const server = tlsServer({ ...identity, requestCert: true, minVersion: "TLSv1.3" });
     t.after(() => server.close());
     server.listen(0, "127.0.0.1");

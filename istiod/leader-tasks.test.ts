@@ -97,6 +97,11 @@ class Rig implements AsyncDisposable {
     return (object?.status?.addresses ?? []).map((a) => `${a.host} ${a.value}`);
   }
 
+  async isLeading(lock: string): Promise<number | undefined> {
+    const { values } = await this.metrics.leader.get();
+    return values.find(({ labels }) => labels.lock === lock)?.value;
+  }
+
   async writes(): Promise<number> {
     const { values } = await this.metrics.statusWrites.get();
     return values.find((v) => v.labels.result === "written")?.value ?? 0;
@@ -214,7 +219,9 @@ test(
     await rig.until(() => rig.watcher.isSynced);
     const term = await rig.lead();
     await rig.until(async () => (await rig.writes()) === 2);
+    assert.equal(await rig.isLeading("istio-status-leader"), 1);
     term.abort();
+    await rig.until(async () => (await rig.isLeading("istio-status-leader")) === 0);
     rig.put("gateway.yaml", gateway("wp"));
     await rig.until(() =>
       rig.deltas.some((d) => d.services.includes("shop/web.shop.svc.cluster.local")),

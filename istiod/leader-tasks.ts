@@ -70,7 +70,8 @@ export class LeaderTasks {
    * then. Call when the tables are complete. Never rejects.
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { api, config, log, clock, timing } = this.#options;
+    const { api, config, log, clock, metrics, timing } = this.#options;
+    for (const { lock } of this.#tasks) metrics.leader.set({ lock }, 0);
     if (api === null || !config.electsLeader) return this.lead(signal);
     const { electLeader } = await import("#lib/kube/api-server/leader-election.ts");
     const elections = this.#tasks.map((task) =>
@@ -124,12 +125,16 @@ export class LeaderTasks {
   }
 
   async #term(task: LeaderTask, signal: AbortSignal): Promise<void> {
-    const { log, clock } = this.#options;
+    const { log, clock, metrics } = this.#options;
+    const { lock } = task;
+    metrics.leader.set({ lock }, 1);
     try {
-      log.info({ task: task.lock }, "leading");
+      log.info({ task: lock }, "leading");
       await task.lead(signal);
     } catch (error) {
-      log.error({ task: task.lock, error }, "leader task failed; it starts again");
+      log.error({ task: lock, error }, "leader task failed; it starts again");
+    } finally {
+      metrics.leader.set({ lock }, 0);
     }
     // Also for one that returned early: a term is not a thing to spin on.
     if (!signal.aborted) await clock.sleep(RETRY_MS, signal);

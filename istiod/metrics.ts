@@ -82,6 +82,11 @@ export class Metrics {
     "Changes of the mesh configuration file, by what became of them",
     ["result"],
   );
+  readonly leader = this.#gauge(
+    "ambit_istiod_leader",
+    "1 while this replica leads, 0 while it stands by, by lock",
+    ["lock"],
+  );
   readonly resources = this.#gauge("ambit_istiod_resources", "Resources held, by type", ["type"]);
 
   constructor(version: string) {

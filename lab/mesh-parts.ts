@@ -20,7 +20,7 @@ const PROGRAM: Readonly<Record<PartName, string>> = {
 };
 
 /** Istio's chart: a labelled namespace without the pod opting out, or a labelled pod. */
-export const ENABLEMENT_SELECTORS = [
+const ENABLEMENT_SELECTORS = [
   { podSelector: { matchLabels: { "istio.io/dataplane-mode": "ambient" } } },
   {
     namespaceSelector: { matchLabels: { "istio.io/dataplane-mode": "ambient" } },
@@ -29,7 +29,7 @@ export const ENABLEMENT_SELECTORS = [
     },
   },
 ];
-export const EXCLUDED_NAMESPACES = [SYSTEM_NAMESPACE, "kube-system"];
+const EXCLUDED_NAMESPACES = [SYSTEM_NAMESPACE, "kube-system"];
 
 /** What the parts of one lab share. */
 export interface MeshFiles {
@@ -64,7 +64,7 @@ export interface PartPlan {
   readonly ready: ReadyQuestion;
 }
 
-export const ztunnelSocket = (runDir: string): string => join(runDir, "ztunnel.sock");
+const ztunnelSocket = (runDir: string): string => join(runDir, "ztunnel.sock");
 
 /** Common to all parts: nothing of the caller's mesh settings may leak in. */
 function planFor(

@@ -324,7 +324,7 @@ export class Mesh implements AsyncDisposable {
   }
 }
 
-export function partTitle(part: Pick<MeshPart, "name" | "node">): string {
+function partTitle(part: Pick<MeshPart, "name" | "node">): string {
   return part.node === null ? part.name : `${part.name} on node ${part.node}`;
 }
 

@@ -6,6 +6,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { test } from "node:test";
 import { PORT } from "#lib/net/ports.ts";
+import { NAMESPACE_CHECKS } from "../cli/check/namespace.ts";
+import { POST_CHECKS } from "../cli/check/post.ts";
+import { PRE_CHECKS } from "../cli/check/pre.ts";
 import { COMMANDS } from "../cli/commands.ts";
 
 const ROOT = resolve(import.meta.dirname, "..");
@@ -48,8 +51,13 @@ test("every make target has a line in `make help`, which is what `make` alone pr
 
 for (const { path, dir, text } of docs) {
   test(`${path}: links lead somewhere`, () => {
-    for (const [, link = ""] of text.matchAll(/\]\(([^)#]+)[^)]*\)/g))
-      if (!/^[a-z]+:/.test(link)) assert.ok(existsSync(join(dir, link)), `${link} does not exist`);
+    for (const [, link = "", anchor = ""] of text.matchAll(/\]\(([^)#\s]*)#?([^)\s]*)\)/g)) {
+      if (/^[a-z]+:/.test(link)) continue;
+      const file = link === "" ? join(ROOT, path) : join(dir, link);
+      assert.ok(existsSync(file), `${link} does not exist`);
+      if (anchor !== "")
+        assert.ok(anchorsOf(readFileSync(file, "utf8")).has(anchor), `${link} has no #${anchor}`);
+    }
   });
 
   test(`${path}: files it names exist`, () => {
@@ -83,6 +91,19 @@ for (const { path, dir, text } of docs) {
     });
 }
 
+/** Of headings, as GitHub makes them. */
+function anchorsOf(text: string): ReadonlySet<string> {
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) => heading);
+  return new Set(
+    headings.map((h) =>
+      h
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N}\s_-]/gu, "")
+        .replaceAll(" ", "-"),
+    ),
+  );
+}
+
 /** Istio's sources are named like ours; such names stand in a paragraph that says so. */
 function isUpstream(text: string, file: string): boolean {
   const paragraph = text.split(/\n\n/).find((p) => p.includes(file)) ?? "";
@@ -103,22 +124,56 @@ function checkCommand(line: string): void {
   }
   const flags = { ...command.baseFlags, ...command.flags };
   const known = new Set(["--help", "-h", ...Object.keys(flags).map((name) => `--${name}`)]);
-  for (const flag of Object.values(flags)) if (flag.char !== undefined) known.add(`-${flag.char}`);
+  for (const [name, flag] of Object.entries(flags)) {
+    if (flag.char !== undefined) known.add(`-${flag.char}`);
+    if (flag.type === "boolean" && flag.allowNo === true) known.add(`--no-${name}`);
+  }
   for (const word of words)
     if (/^--?[a-z]/i.test(word))
       assert.ok(known.has(word.split("=")[0] ?? ""), `ambit ${line}: no flag ${word}`);
 }
 
-test("README.md explains every reason that a log line can give", () => {
+/** Sources of the programs as a reader of their messages sees them: joined texts, and `…` for what varies. */
+function shownTexts(): string {
+  const files = [...PROGRAMS.flatMap((dir) => [...filesBelow(join(ROOT, dir), ".ts")])]
+    .filter((file) => !/\.(?:test|gen)\.ts$/.test(file))
+    .map((file) => readFileSync(file, "utf8"));
+  let text = files.join("\n").replace(/["`] \+\n\s*["`]/g, "");
+  for (let before = ""; before !== text; ) {
+    before = text;
+    text = text.replace(/\$\{[^{}]*\}/g, "…"); // the innermost first
+  }
+  return text;
+}
+
+const PROGRAMS = "cli cni istiod lab lib manifests test/kube waypoint ztunnel".split(" ");
+const TROUBLE = "docs/troubleshooting.md";
+const troubleHeadings = [...read(TROUBLE).matchAll(/^### `(.*)`$/gm)].map(([, text = ""]) => text);
+
+test(`${TROUBLE}: every heading in code is a message that is printed`, () => {
+  const shown = shownTexts();
+  assert.ok(troubleHeadings.length > 50);
+  // at either end a part that varies says nothing about the words
+  const isPrinted = (text: string): boolean => shown.includes(text.replace(/^… ?|:? ?…$/g, ""));
+  assert.deepEqual(
+    troubleHeadings.filter((text) => !isPrinted(text)),
+    [],
+  );
+});
+
+test(`${TROUBLE}: every reason that a log line can give has a heading`, () => {
   const union = /export type Reason =([^;]*);/.exec(read("lib/model/tunnel.ts"))?.[1] ?? "";
-  const sources = ["lib", "ztunnel"]
-    .flatMap((dir) => [...filesBelow(join(ROOT, dir), ".ts")])
-    .filter((file) => !file.endsWith(".test.ts") && !file.endsWith("lib/model/tunnel.ts"))
-    .map((file) => readFileSync(file, "utf8"))
-    .join("\n");
-  const readme = read("README.md");
+  const sources = shownTexts();
   for (const [, reason = ""] of union.matchAll(/"(\w+)"/g))
-    if (sources.includes(`"${reason}"`)) assert.ok(readme.includes(`\`${reason}\``), reason);
+    if (sources.split(`"${reason}"`).length > 2)
+      // once in the union itself
+      assert.ok(troubleHeadings.includes(reason), `${reason} has no heading`);
+});
+
+test(`${TROUBLE}: every check has a row, in order`, () => {
+  const rows = [...read(TROUBLE).matchAll(/^\| (C\d\d) \|/gm)].map(([, id]) => id);
+  const checks = [...PRE_CHECKS, ...POST_CHECKS, ...NAMESPACE_CHECKS].map(({ id }) => id);
+  assert.deepEqual(rows, checks);
 });
 
 test("README.md lists the ports", () => {

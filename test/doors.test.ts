@@ -17,6 +17,7 @@ const LIB_ORDER = [
   "pki",
   "hbone",
   "xds",
+  "proxy",
   "kube",
 ];
 const PROGRAMS = ["ztunnel", "waypoint", "istiod", "cni", "cli", "lab"];

@@ -1,10 +1,10 @@
 // What every connection of the waypoint works with. One instance per process.
 import type { Random } from "#lib/base/clock.ts";
-import type { Identities } from "#lib/hbone/identities.ts";
+import type { Identities } from "#lib/proxy/identities.ts";
 import type { PeerBook } from "#lib/hbone/peer-book.ts";
 import type { HbonePool } from "#lib/hbone/pool.ts";
-import type { Live } from "#lib/hbone/telemetry/live.ts";
-import type { Telemetry } from "#lib/hbone/telemetry/telemetry.ts";
+import type { Live } from "#lib/proxy/telemetry/live.ts";
+import type { Telemetry } from "#lib/proxy/telemetry/telemetry.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
 import type { WaypointPolicies } from "#lib/model/waypoint-policy.ts";
 import type { Ip } from "#lib/net/ip.ts";

@@ -4,6 +4,7 @@ import { ConfigError } from "#lib/base/config-reader.ts";
 import { LogScopes } from "#lib/obs/log-scopes.ts";
 import { LogSink } from "#lib/obs/log-sink.ts";
 import { createLogger } from "#lib/obs/log.ts";
+import { logCrashes, stopOnSignals } from "#lib/obs/process-end.ts";
 import { hasIpv6Loopback } from "#lib/sys/ipv6-loopback.ts";
 import { runApp } from "./app.ts";
 import { readConfig, type Config } from "./config.ts";
@@ -22,23 +23,11 @@ async function main(sink: LogSink): Promise<number> {
   const { logFilter: filter, logFormat: format } = config;
   const scopes = new LogScopes({ filter, format, destination: sink });
   const log = scopes.logger("app");
-  const stop = new AbortController();
-  process.once("SIGTERM", () => stop.abort());
-  process.once("SIGINT", () => {
-    stop.abort();
-    process.once("SIGINT", () => {
-      sink.flush();
-      process.exit(130);
-    });
-  });
-  // Node ends the process then; what is not written before is lost
-  process.once("uncaughtExceptionMonitor", (error) => {
-    log.error({ error }, "waypoint crashed");
-    sink.flush();
-  });
+  const stop = stopOnSignals(sink, (code) => process.exit(code));
+  logCrashes("waypoint", log, sink);
   try {
     const writeLines = (text: string | Uint8Array): void => sink.write(text);
-    await runApp({ config, scopes, writeLines, stop: stop.signal });
+    await runApp({ config, scopes, writeLines, stop });
     return 0;
   } catch (error) {
     log.error({ error }, "waypoint failed");

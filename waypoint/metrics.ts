@@ -1,7 +1,7 @@
 // Every metric series of the waypoint, under Istio's names; our own begin with ambit_.
-import { own } from "#lib/hbone/telemetry/metrics-own.ts";
-import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
-import { socketFamilies, trafficFamilies } from "#lib/hbone/telemetry/traffic-metrics.ts";
+import { own } from "#lib/proxy/telemetry/metrics-own.ts";
+import type { MetricsSnapshot } from "#lib/proxy/telemetry/snapshot.ts";
+import { socketFamilies, trafficFamilies } from "#lib/proxy/telemetry/traffic-metrics.ts";
 import type { Family } from "#lib/obs/metric-family.ts";
 import { processFamilies } from "#lib/obs/process-metrics.ts";
 import { xdsFamilies, type XdsCounters } from "#lib/xds/xds-counters.ts";
@@ -25,13 +25,5 @@ export function collect(
 
 function snapshot({ live, telemetry, pool }: WaypointContext, tunnels: number): MetricsSnapshot {
   for (const { connection } of live) connection?.count();
-  return {
-    traffic: telemetry.traffic.snapshot(),
-    socketsOpen: { ...telemetry.socketsOpen },
-    denials: telemetry.denials.snapshot(),
-    onDemandDns: telemetry.onDemandDns.snapshot(),
-    handshakes: telemetry.handshakes.snapshot(),
-    tunnelsActive: pool.size + tunnels,
-    eventsLost: telemetry.events.lost,
-  };
+  return telemetry.snapshot(pool.size + tunnels);
 }

@@ -8,7 +8,7 @@ import { Readiness } from "#lib/obs/readiness.ts";
 import { closeFd, homeNetns, inNetns } from "#lib/sys/netns.ts";
 import { raiseOpenFiles } from "#lib/sys/rlimit.ts";
 import { tcpSocket } from "#lib/sys/socket.ts";
-import { EventHub } from "#lib/hbone/telemetry/event-hub.ts";
+import { EventHub } from "#lib/proxy/telemetry/event-hub.ts";
 import { hasIpv6Loopback } from "#lib/sys/ipv6-loopback.ts";
 import { adminRoutes, metricsRoutes, type AdminParts } from "./admin/routes.ts";
 import type { Config } from "./config.ts";

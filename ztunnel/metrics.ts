@@ -1,11 +1,11 @@
 // The metric series of the node proxy, under Istio's names and in Istio's label order; our own are in
-// lib/hbone/telemetry/metrics-own.ts. Values come from the workers and counters when scraped; prom-client writes the text.
+// lib/proxy/telemetry/metrics-own.ts. Values come from the workers and counters when scraped; prom-client writes the text.
 import { bare, gauge, histogram, labelsOf, type Family } from "#lib/obs/metric-family.ts";
 import { processFamilies } from "#lib/obs/process-metrics.ts";
-import { mergeCounts, own } from "#lib/hbone/telemetry/metrics-own.ts";
-import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
-import { SOURCE_LABELS } from "#lib/hbone/telemetry/traffic-labels.ts";
-import { socketFamilies, trafficFamilies } from "#lib/hbone/telemetry/traffic-metrics.ts";
+import { mergeCounts, own } from "#lib/proxy/telemetry/metrics-own.ts";
+import type { MetricsSnapshot } from "#lib/proxy/telemetry/snapshot.ts";
+import { SOURCE_LABELS } from "#lib/proxy/telemetry/traffic-labels.ts";
+import { socketFamilies, trafficFamilies } from "#lib/proxy/telemetry/traffic-metrics.ts";
 import { xdsFamilies, type XdsCounters } from "#lib/xds/xds-counters.ts";
 import { DURATION_BUCKETS, type DnsSeries } from "./dns/dns-counters.ts";
 

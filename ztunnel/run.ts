@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { createLogger } from "#lib/obs/log.ts";
+import { logCrashes, stopOnSignals } from "#lib/obs/process-end.ts";
 import { LogScopes } from "#lib/obs/log-scopes.ts";
 import { LogSink } from "#lib/obs/log-sink.ts";
 import { ConfigError, type Env } from "#lib/base/config-reader.ts";
@@ -20,23 +21,11 @@ export async function run(env: Env, exit: (code: number) => void, worker: URL): 
   const { logFilter: filter, logFormat: format } = config;
   const scopes = new LogScopes({ filter, format, destination: sink });
   const log = scopes.logger("app");
-  const stop = new AbortController();
-  process.once("SIGTERM", () => stop.abort());
-  process.once("SIGINT", () => {
-    stop.abort();
-    process.once("SIGINT", () => {
-      sink.flush();
-      exit(130);
-    });
-  });
-  // Node ends the process then; what is not written before is lost
-  process.once("uncaughtExceptionMonitor", (error) => {
-    log.error({ error }, "ztunnel crashed");
-    sink.flush();
-  });
+  const stop = stopOnSignals(sink, exit);
+  logCrashes("ztunnel", log, sink);
   try {
     const writeLines = (text: string | Uint8Array): void => sink.write(text);
-    await runApp({ config, scopes, worker, writeLines, stop: stop.signal });
+    await runApp({ config, scopes, worker, writeLines, stop });
     return 0;
   } catch (error) {
     log.error({ error }, "ztunnel failed");

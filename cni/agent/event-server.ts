@@ -5,6 +5,7 @@ import { chmodSync, mkdirSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import type { Logger } from "#lib/obs/log.ts";
+import { bindingPath, placeSocket } from "#lib/sys/socket-path.ts";
 import { AgentError, explain, type AgentErrorCode } from "./errors.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import {
@@ -13,7 +14,6 @@ import {
   type GcRequest,
   type PluginEvent,
 } from "./plugin-event.ts";
-import { bindingPath, placeSocket } from "./socket-file.ts";
 
 export interface PluginHandler {
   /** Resolves when the pod may start. @throws {AgentError} */

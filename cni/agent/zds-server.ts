@@ -7,7 +7,6 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { explain } from "./errors.ts";
 import type { PodNetns } from "./pod-netns.ts";
-import { bindingPath, placeSocket } from "./socket-file.ts";
 import {
   ZDS_TIMEOUT_MS,
   ZdsConnection,
@@ -34,7 +33,6 @@ export interface ZdsServerOptions {
 export class ZdsServer implements AsyncDisposable {
   readonly #options: ZdsServerOptions;
   readonly #listener: SeqpacketListener;
-  readonly #name: Disposable;
   /** Oldest first. One counts from the moment it is accepted. */
   readonly #connections: ZdsConnection[] = [];
   readonly #stop = new AbortController();
@@ -42,19 +40,16 @@ export class ZdsServer implements AsyncDisposable {
   #waiting: (() => void)[] = [];
   #serial = 0;
 
-  private constructor(options: ZdsServerOptions, listener: SeqpacketListener, name: Disposable) {
+  private constructor(options: ZdsServerOptions, listener: SeqpacketListener) {
     this.#options = options;
     this.#listener = listener;
-    this.#name = name;
     this.#own(this.#acceptAll());
   }
 
-  /** Listens; a stale socket file is replaced. @throws {SysError} */
+  /** Listens; a socket file that is there is replaced. @throws {SysError} */
   static listen(options: ZdsServerOptions): ZdsServer {
     mkdirSync(dirname(options.path), { recursive: true });
-    const bound = bindingPath(options.path);
-    const listener = listenSeqpacket(bound);
-    return new ZdsServer(options, listener, placeSocket(bound, options.path));
+    return new ZdsServer(options, listenSeqpacket(options.path));
   }
 
   get connectedCount(): number {
@@ -96,7 +91,6 @@ export class ZdsServer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    this.#name[Symbol.dispose]();
     this.#listener.close();
     for (const connection of this.#connections) connection.close("the agent stops");
     await Promise.all(this.#serving);

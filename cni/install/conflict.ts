@@ -58,7 +58,7 @@ export class ConflictWatch {
 }
 
 /** Whoever writes a file names it, or its plugins do. */
-export function componentOf(file: string, plugins: readonly string[]): string {
+function componentOf(file: string, plugins: readonly string[]): string {
   const name = file.replace(/\.conf(list)?$/, "").replace(/^\d+[-_]?/, "");
   const main = plugins[0] ?? "";
   return main === "" || name === main ? name : `${name} (${plugins.join(", ")})`;

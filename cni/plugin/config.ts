@@ -30,7 +30,7 @@ export interface PluginConfig {
   readonly validAttachments: readonly Attachment[];
 }
 
-export const DEFAULT_RUN_DIR = "/var/run/istio-cni";
+const DEFAULT_RUN_DIR = "/var/run/istio-cni";
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
 
 /** @throws {CniError} 6 for what is not JSON, 7 for a missing name, 1 for an unknown version */

@@ -76,6 +76,7 @@ function syncStatus(client: ConnectionStatus): Record<string, unknown> {
   return {
     proxy: client.node,
     proxy_type: client.type,
+    last_ack: client.lastAck,
     address: status(ADDRESS_TYPE),
     authorization: status(client.type === "waypoint" ? WAYPOINT_POLICY_TYPE : AUTHORIZATION_TYPE),
   };

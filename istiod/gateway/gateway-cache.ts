@@ -45,7 +45,7 @@ export interface GatewayCacheOptions {
 }
 
 /** The kinds made for a Gateway. */
-export const CHILD_KINDS = [
+const CHILD_KINDS = [
   RESOURCES.serviceAccounts,
   RESOURCES.deployments,
   RESOURCES.services,

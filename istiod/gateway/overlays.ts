@@ -3,11 +3,11 @@
 import { parseDocument } from "yaml";
 import { isJsonObject, type Json, type JsonObject, sameJson } from "#lib/kube/json.ts";
 import { type ConfigMap, type Gateway, objectName } from "#lib/kube/objects.ts";
+import { strategicMerge } from "#lib/kube/strategic-merge.ts";
 import { MANAGED } from "./keys.ts";
-import { strategicMerge } from "./strategic-merge.ts";
 
 /** Keys of an overlay's data. */
-export const OVERLAY_KEYS = [
+const OVERLAY_KEYS = [
   "deployment",
   "service",
   "serviceAccount",

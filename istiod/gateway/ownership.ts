@@ -5,7 +5,7 @@ import type { Service } from "#lib/kube/objects.ts";
 import { REVISION, TAG } from "./keys.ts";
 
 /** An empty revision is called this, in locks and labels. */
-export const DEFAULT_REVISION = "default";
+const DEFAULT_REVISION = "default";
 
 export function revisionName(revision: string): string {
   return revision === "" ? DEFAULT_REVISION : revision;

@@ -156,7 +156,7 @@ function service(plan: Plan): JsonObject {
 }
 
 /** One for each listener port, under the name of its first listener. */
-export function servicePorts(listeners: readonly GatewayListener[]): JsonObject[] {
+function servicePorts(listeners: readonly GatewayListener[]): JsonObject[] {
   const ports: JsonObject[] = [
     { name: "status-port", port: STATUS_PORT, protocol: "TCP", appProtocol: "tcp" },
   ];

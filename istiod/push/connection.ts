@@ -32,6 +32,8 @@ export interface ConnectionStatus {
   readonly peer: string;
   readonly connectedAt: string;
   readonly pendingWrites: number;
+  /** When it last took what it was sent, of any type; `null` before the first time. */
+  readonly lastAck: string | null;
   readonly subscriptions: readonly SubscriptionStatus[];
 }
 
@@ -65,6 +67,7 @@ export class XdsConnection implements Gated, Disposable {
   readonly #options: ConnectionOptions;
   readonly #delta: DeltaServerStream;
   readonly #connectedAt = new Date();
+  #lastAck: Date | null = null;
   #writes = 0;
   #writeTimer: NodeJS.Timeout | null = null;
   /** Runs while only the first of two subscriptions has arrived. */
@@ -132,6 +135,7 @@ export class XdsConnection implements Gated, Disposable {
       peer,
       connectedAt: this.#connectedAt.toISOString(),
       pendingWrites: this.#writes,
+      lastAck: this.#lastAck?.toISOString() ?? null,
       subscriptions: this.#delta.status(),
     };
   }
@@ -243,6 +247,8 @@ export class XdsConnection implements Gated, Disposable {
         log.debug({ node: node.id, type }, "subscribed");
         return;
       case "ack":
+        this.#lastAck = new Date();
+        return;
       case "too-many-names":
         return;
       default:

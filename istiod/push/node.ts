@@ -2,7 +2,7 @@
 import { tryParseIp, type Ip } from "#lib/net/ip.ts";
 import type { Node } from "#lib/wire/gen/discovery.gen.ts";
 
-export const NODE_TYPES = ["sidecar", "router", "waypoint", "ztunnel", "agentgateway"] as const;
+const NODE_TYPES = ["sidecar", "router", "waypoint", "ztunnel", "agentgateway"] as const;
 export type NodeType = (typeof NODE_TYPES)[number];
 
 export interface ProxyNode {

@@ -10,7 +10,7 @@ import type { EncodedResource } from "./mesh.ts";
 import { olderFirst, type PeerAuthentication } from "./objects.ts";
 import { PRESENCE } from "./policies.ts";
 
-export const STATIC_STRICT = "istio_converted_static_strict";
+const STATIC_STRICT = "istio_converted_static_strict";
 const CONVERTED_PREFIX = "converted_peer_authentication_";
 
 export interface PeerAuthenticationTables {

@@ -1,4 +1,4 @@
-// Encoded resources as JSON a person can read (`/debug/ambientz`, golden tests): the messages' field
+// Encoded resources as JSON a person can read (golden and conformance tests): the messages' field
 // names, enums by name, addresses as text, default values left out.
 import { ipFromBytes } from "#lib/net/ip.ts";
 import { Action, Authorization, Scope } from "#lib/wire/gen/authorization.gen.ts";

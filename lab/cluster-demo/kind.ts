@@ -48,6 +48,8 @@ export async function makeKindCluster(notes: Notes): Promise<DemoCluster> {
   });
   const config = join(ROOT, "kind-config.yaml");
   await shown(notes, ["kind", "create", "cluster", "--config", config, "--kubeconfig", kubeconfig]);
+  notes.did("node image/build.ts");
+  await run([process.execPath, join(ROOT, "image/build.ts")], { timeoutMs: BUILD_MS });
   await shown(notes, ["docker", "build", "-t", IMAGE, ROOT]);
   await shown(notes, ["kind", "load", "docker-image", IMAGE, "--name", NAME]);
   const kubectl = async (args: readonly string[], input?: string): Promise<string> => {

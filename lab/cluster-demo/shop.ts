@@ -4,7 +4,7 @@ import { eventually, StepError } from "../demo/step.ts";
 import type { DemoCluster } from "./cluster.ts";
 
 export const SHOP = "shop";
-export const STREET = "street";
+const STREET = "street";
 
 const HOLD_MS = 20_000;
 const NODE = "/opt/ambit/bin/node";

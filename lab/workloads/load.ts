@@ -50,6 +50,11 @@ function soon<T>(promise: Promise<T>, reason: string): Promise<T> {
 /** Sends one line and waits for one that ends with it. */
 function ask(socket: Socket, line: string): Promise<void> {
   return new Promise((resolve, reject) => {
+    // it may have ended between two questions, when nobody listened
+    if (socket.destroyed) {
+      reject(socket.errored ?? new Error("closed"));
+      return;
+    }
     let received = "";
     const finish = (error?: Error): void => {
       clearTimeout(timer);
@@ -62,7 +67,7 @@ function ask(socket: Socket, line: string): Promise<void> {
       if (!received.endsWith("\n")) return;
       finish(received.endsWith(`${line}\n`) ? undefined : new Error("wrong answer"));
     };
-    const onClose = (): void => finish(new Error("closed without an answer"));
+    const onClose = (): void => finish(socket.errored ?? new Error("closed"));
     const timer = setTimeout(() => finish(new Error("answer timeout")), timeoutMs);
     socket.on("data", onData).on("close", onClose).on("error", finish);
     socket.write(`${line}\n`);

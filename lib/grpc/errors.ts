@@ -23,7 +23,7 @@ const NAMES = new Map<number, StatusName>(
   ),
 );
 
-export function statusName(code: number): StatusName {
+function statusName(code: number): StatusName {
   return NAMES.get(code) ?? "UNKNOWN";
 }
 

@@ -44,7 +44,7 @@ export function dumpTables(tables: MeshTables): TablesDump {
   };
 }
 
-export function dumpWorkload(w: Workload): JsonObject {
+function dumpWorkload(w: Workload): JsonObject {
   const { region, zone, subzone } = w.locality;
   const tunnel = w.applicationTunnel;
   return sorted({
@@ -77,7 +77,7 @@ export function dumpWorkload(w: Workload): JsonObject {
   });
 }
 
-export function dumpService(s: Service, endpoints: ReadonlySet<Workload>): JsonObject {
+function dumpService(s: Service, endpoints: ReadonlySet<Workload>): JsonObject {
   const { preferences, mode, healthPolicy } = s.loadBalancing;
   return sorted({
     canonical: s.canonical,
@@ -105,7 +105,7 @@ export function dumpService(s: Service, endpoints: ReadonlySet<Workload>): JsonO
   });
 }
 
-export function dumpPolicy(p: Authorization): JsonObject {
+function dumpPolicy(p: Authorization): JsonObject {
   return {
     action: p.action,
     dryRun: p.dryRun,

@@ -1,22 +1,12 @@
 // What becomes of a connection that arrives at a captured pod: acceptable or not, and which local port it ends at.
 // Policy is asked afterwards, with the address decided here. Sections 7.1 and 7.2 of the HBONE contract (README.md).
 import { formatSocketAddr, isIpv6, type Ip, type SocketAddr } from "../net/ip.ts";
-import { parseAuthority } from "../wire/connect-headers.ts";
 import { OWN_PORTS } from "../net/ports.ts";
+import { authorityOrRefusal, refuse, type Refusal } from "./refusal.ts";
 import { serviceKey, type Service } from "./service.ts";
 import type { MeshTables } from "./tables.ts";
 import type { Reason } from "./tunnel.ts";
 import type { GatewayAddress, Workload } from "./workload.ts";
-
-/** Response status of a CONNECT. 401 is policy's: see `denialReason`. */
-export type ConnectStatus = 200 | 400 | 401 | 503;
-
-export interface Refusal {
-  readonly kind: "refuse";
-  readonly status: Exclude<ConnectStatus, 200 | 401>;
-  readonly reason: Reason;
-  readonly detail: string;
-}
 
 export interface InboundHboneRequest {
   /** The workload of the pod whose listener accepted; null when its record has not come. */
@@ -50,13 +40,8 @@ export function decideInboundHbone(
   tables: MeshTables,
   r: InboundHboneRequest,
 ): InboundHboneDecision {
-  const authority = parseAuthority(r.authority);
-  if (authority === null)
-    return refuse(
-      400,
-      "bad_authority",
-      `CONNECT authority ${JSON.stringify(r.authority)} has no host or no port`,
-    );
+  const authority = authorityOrRefusal(r.authority);
+  if (authority.kind === "refuse") return authority;
   const { local } = r;
   if (local === null)
     return refuse(503, "unknown_source", `the record of the pod at ${r.localIp} has not arrived`);
@@ -219,8 +204,4 @@ function vipFor(service: Service, network: string): Ip | null {
   const own = service.vips.filter((v) => v.network === network);
   const chosen = own.find((v) => !isIpv6(v.ip)) ?? own[0] ?? service.vips[0];
   return chosen?.ip ?? null;
-}
-
-function refuse(status: Refusal["status"], reason: Reason, detail: string): Refusal {
-  return { kind: "refuse", status, reason, detail };
 }

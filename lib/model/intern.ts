@@ -6,7 +6,7 @@ import type { GatewayAddress, Locality, PortMap } from "./workload.ts";
 const MAX_ENTRIES = 65_536;
 
 /** Equal keys give the same value. Bounded; forgetting is harmless. */
-export class Pool<T> {
+class Pool<T> {
   readonly #values = new Map<string, T>();
 
   find(key: string): T | undefined {

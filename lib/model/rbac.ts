@@ -89,7 +89,7 @@ export function authorize(
 }
 
 /** OR of rules, AND of clauses, OR of matches. No rules: never. No clauses, or a clause without matches: always. */
-export function policyMatches(p: Authorization, q: Question): boolean {
+function policyMatches(p: Authorization, q: Question): boolean {
   for (const rule of p.rules) if (ruleMatches(rule, q)) return true;
   return false;
 }

@@ -195,7 +195,7 @@ function admits(service: Service, w: Workload): boolean {
   return w.status === "Healthy" || service.loadBalancing.healthPolicy === "AllowAll";
 }
 
-export function isVisible(service: Service, from: ClientNamespace): boolean {
+function isVisible(service: Service, from: ClientNamespace): boolean {
   return from === null || service.visibility === "Public" || service.namespace === from;
 }
 

@@ -4,8 +4,7 @@
 import type { Random } from "../base/clock.ts";
 import { formatSocketAddr, type Ip, type SocketAddr } from "../net/ip.ts";
 import { OWN_PORTS, PORT } from "../net/ports.ts";
-import { parseAuthority } from "../wire/connect-headers.ts";
-import type { Refusal } from "./inbound.ts";
+import { authorityOrRefusal, refuse, type Refusal } from "./refusal.ts";
 import type { HboneDecision, TcpDecision } from "./outbound.ts";
 import { chooseIp, pickEndpoint } from "./pick-endpoint.ts";
 import { serviceKey, type Service } from "./service.ts";
@@ -37,13 +36,8 @@ export type ArrivalDecision = Arrival | Refusal;
 
 /** Virtual addresses first, then pods, then host names; what is not bound here is refused. */
 export function decideArrival(tables: MeshTables, r: ArrivalRequest): ArrivalDecision {
-  const authority = parseAuthority(r.authority);
-  if (authority === null)
-    return refuse(
-      400,
-      "bad_authority",
-      `CONNECT authority ${JSON.stringify(r.authority)} has no host or no port`,
-    );
+  const authority = authorityOrRefusal(r.authority);
+  if (authority.kind === "refuse") return authority;
   const { self } = r;
   if (self === null)
     return refuse(503, "unknown_source", "the waypoint's own record has not arrived");
@@ -202,8 +196,4 @@ function notBound(authority: string, what: string | undefined): Refusal {
 
 function none(reason: Reason, detail: string): Backend {
   return { kind: "none", reason, detail };
-}
-
-function refuse(status: Refusal["status"], reason: Reason, detail: string): Refusal {
-  return { kind: "refuse", status, reason, detail };
 }

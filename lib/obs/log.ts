@@ -40,7 +40,7 @@ export function createLogger(options: LogOptions): Logger {
 }
 
 /** `time<TAB>level<TAB>scope<TAB>message<TAB>key=value …`: strings quoted, numbers bare. */
-export function plainLine(json: string): string {
+function plainLine(json: string): string {
   const { time, level, scope, message, ...fields } = JSON.parse(json) as Record<string, unknown>;
   const name = typeof level === "number" ? (LEVEL_NAME[level] ?? "info") : String(level);
   const text = Object.entries(fields)

@@ -26,7 +26,7 @@ import { formatPem, parsePem } from "./pem.ts";
 import { sanExtension } from "./san.ts";
 
 /** Real requests are below 2 KiB; parsing is bounded well above that. */
-export const MAX_CSR_BYTES = 64 * 1024;
+const MAX_CSR_BYTES = 64 * 1024;
 
 export interface CreatedCsr {
   readonly csrPem: string;

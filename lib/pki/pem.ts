@@ -23,13 +23,6 @@ export function parsePem(text: string): PemBlock[] {
   return blocks;
 }
 
-/** One PEM text per certificate of a bundle, each ending in a newline. @throws {PkiError} `PEM_INVALID` */
-export function splitPem(text: string): string[] {
-  return parsePem(text)
-    .filter((block) => block.label === "CERTIFICATE")
-    .map((block) => formatPem("CERTIFICATE", block.der));
-}
-
 /** 64-column base64 between BEGIN and END, with a final newline. */
 export function formatPem(label: string, der: Uint8Array): string {
   const base64 = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString("base64");

@@ -30,9 +30,6 @@ export const connect = declare<(fd: number, addr: number, length: number) => num
 export const getsockname = declare<(fd: number, addr: number, length: number) => number>(
   "int getsockname(int fd, uintptr_t addr, uintptr_t length)",
 );
-export const getpeername = declare<(fd: number, addr: number, length: number) => number>(
-  "int getpeername(int fd, uintptr_t addr, uintptr_t length)",
-);
 export const setsockopt = declare<
   (fd: number, level: number, name: number, value: number, length: number) => number
 >("int setsockopt(int fd, int level, int name, uintptr_t value, uint32_t length)");

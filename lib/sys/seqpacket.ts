@@ -6,6 +6,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { check, EAGAIN, EINTR, lastErrno, SysError } from "./errors.ts";
 import { nativeBuffer } from "./memory.ts";
 import * as raw from "./raw.ts";
+import { bindingPath, placeSocket } from "./socket-path.ts";
 
 const AF_UNIX = 1;
 const SOCK_SEQPACKET = 5;
@@ -139,15 +140,15 @@ export class SeqpacketConnection implements Disposable {
 
 export class SeqpacketListener implements Disposable {
   readonly #fd: number;
-  readonly #path: string;
+  readonly #name: Disposable;
   #wake: (() => void) | null = null;
   #unpoll: (() => void) | null = null;
   #isClosed = false;
 
-  /** Takes the descriptor. */
-  constructor(fd: number, path: string) {
+  /** Takes the descriptor, and its name in the file system. */
+  constructor(fd: number, name: Disposable) {
     this.#fd = fd;
-    this.#path = path;
+    this.#name = name;
   }
 
   /** The next connection; `null` after `close`. One caller at a time. */
@@ -177,8 +178,8 @@ export class SeqpacketListener implements Disposable {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#wake?.();
+    this.#name[Symbol.dispose]();
     raw.close(this.#fd);
-    rmSync(this.#path, { force: true });
   }
 
   [Symbol.dispose](): void {
@@ -186,17 +187,22 @@ export class SeqpacketListener implements Disposable {
   }
 }
 
-/** Listens at `path`; a stale socket file is replaced. @param mode of the socket file. @throws {SysError} */
+/**
+ * Listens at `path`; a socket file that is there is replaced, and who listens at it keeps what is connected.
+ * @param mode  of the socket file
+ * @throws {SysError}
+ */
 export function listenSeqpacket(path: string, mode = 0o600): SeqpacketListener {
-  rmSync(path, { force: true });
+  const bound = bindingPath(path);
   const fd = check("socket", raw.socket(AF_UNIX, SOCK_SEQPACKET | FLAGS, 0));
   try {
-    const length = unixAddress(path);
-    check("bind", raw.bind(fd, HDR.address, length), path);
-    chmodSync(path, mode);
-    check("listen", raw.listen(fd, 16), path);
-    return new SeqpacketListener(fd, path);
+    const length = unixAddress(bound);
+    check("bind", raw.bind(fd, HDR.address, length), bound);
+    chmodSync(bound, mode);
+    check("listen", raw.listen(fd, 16), bound);
+    return new SeqpacketListener(fd, placeSocket(bound, path));
   } catch (error) {
+    rmSync(bound, { force: true });
     raw.close(fd);
     throw error;
   }

@@ -6,7 +6,7 @@ import { nativeBuffer } from "./memory.ts";
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
-export const SOCKADDR_MAX = 28;
+const SOCKADDR_MAX = 28;
 
 /** One sockaddr of this thread, overwritten by the next use. */
 const scratch = nativeBuffer(SOCKADDR_MAX + 4);

@@ -21,7 +21,7 @@ export const DNS_HEADER_BYTES = 12;
 /** What UDP carries without EDNS (RFC 1035 §4.2.1). */
 export const MIN_UDP_BYTES = 512;
 /** What we send at most, whatever the client offers (RFC 6891 §6.2.5). */
-export const MAX_UDP_BYTES = 4096;
+const MAX_UDP_BYTES = 4096;
 
 /** Bits of the second header word. */
 export const DNS_FLAG = {

@@ -52,7 +52,7 @@ interface Subscription {
 }
 
 /** A client names what it uses on one node; a million is a mistake or an attack. */
-export const MAX_SUBSCRIBED_NAMES = 1_000_000;
+const MAX_SUBSCRIBED_NAMES = 1_000_000;
 const EVERYTHING = "*";
 
 export class DeltaServerStream {

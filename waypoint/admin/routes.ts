@@ -1,7 +1,8 @@
 // The admin port (15000, loopback): what this waypoint knows, what is open now, and what happens.
-import type { EventHub } from "#lib/hbone/telemetry/event-hub.ts";
-import { tunnelViews } from "#lib/hbone/telemetry/live.ts";
-import { eventsRoute, tunnelList } from "#lib/hbone/telemetry/live-routes.ts";
+import type { EventHub } from "#lib/proxy/telemetry/event-hub.ts";
+import { tunnelViews } from "#lib/proxy/telemetry/live.ts";
+import { eventsRoute, tunnelList } from "#lib/proxy/telemetry/live-routes.ts";
+import { type AdminIndex, indexRoute, quitRoute } from "#lib/obs/admin-routes.ts";
 import type { Route, Routes } from "#lib/obs/http-server.ts";
 import type { LogScopes } from "#lib/obs/log-scopes.ts";
 import { loggingRoute } from "#lib/obs/logging-route.ts";
@@ -18,7 +19,7 @@ export interface AdminParts {
   readonly shutdown: () => void;
 }
 
-const INDEX: readonly (readonly [path: string, what: string])[] = [
+const INDEX: AdminIndex = [
   ["/config_dump", "all workloads, services, policies and certificates of this waypoint"],
   ["/logging", "query or change log levels (POST)"],
   ["/quitquitquit", "shut down (POST)"],
@@ -29,7 +30,7 @@ const INDEX: readonly (readonly [path: string, what: string])[] = [
 export function adminRoutes(parts: AdminParts): Routes {
   const { context, scopes, events } = parts;
   return new Map<string, Route>([
-    ["/", { handle: () => ({ type: "text/html; charset=utf-8", body: indexPage() }) }],
+    ["/", indexRoute("waypoint", INDEX)],
     [
       "/config_dump",
       {
@@ -37,16 +38,7 @@ export function adminRoutes(parts: AdminParts): Routes {
       },
     ],
     ["/logging", loggingRoute(scopes)],
-    [
-      "/quitquitquit",
-      {
-        methods: ["POST"],
-        handle: () => {
-          setImmediate(parts.shutdown);
-          return { body: "shutdown now\n" };
-        },
-      },
-    ],
+    ["/quitquitquit", quitRoute(parts.shutdown)],
     ["/ambit/tunnels", { methods: ["GET", "HEAD"], handle: () => tunnels(context) }],
     ["/ambit/events", eventsRoute(events)],
   ]);
@@ -60,9 +52,4 @@ function tunnels({ live, config, reactor }: WaypointContext): ReturnType<typeof 
     cluster: config.clusterId,
     partial: [],
   });
-}
-
-function indexPage(): string {
-  const items = INDEX.map(([path, what]) => `<li><a href="${path}">${path}</a> ${what}</li>`);
-  return `<!doctype html>\n<title>waypoint</title>\n<h1>waypoint</h1>\n<ul>\n${items.join("\n")}\n</ul>\n`;
 }

@@ -1,7 +1,7 @@
 // Sockets from the waypoint to backends: ordinary ones of its own pod.
-import { dialTunnel } from "#lib/hbone/dial.ts";
+import { dialTunnel } from "#lib/proxy/dial.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
-import type { IdentityContexts } from "#lib/hbone/identities.ts";
+import type { IdentityContexts } from "#lib/proxy/identities.ts";
 import type { Tunnel, TunnelOwner } from "#lib/hbone/tunnel.ts";
 import type { HboneDecision } from "#lib/model/outbound.ts";
 import { isIpv6, type SocketAddr } from "#lib/net/ip.ts";

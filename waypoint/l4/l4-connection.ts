@@ -2,15 +2,15 @@
 // the backend has one, in plaintext where it is outside the mesh. A backend that cannot be reached is replaced by
 // another one as long as no byte has been delivered. The decisions are lib/model/{rbac,waypoint}.ts.
 import { HboneError } from "#lib/hbone/errors.ts";
-import type { IdentityContexts } from "#lib/hbone/identities.ts";
+import type { IdentityContexts } from "#lib/proxy/identities.ts";
 import { CONNECT_TIMEOUT_MS } from "#lib/hbone/limits.ts";
-import { SocketEnd } from "#lib/hbone/socket-end.ts";
+import { SocketEnd } from "#lib/proxy/socket-end.ts";
 import {
   recordIdentity,
   type ByteCounts,
   type Connection,
   type Failure,
-} from "#lib/hbone/telemetry/connection.ts";
+} from "#lib/proxy/telemetry/connection.ts";
 import {
   CLIENT_RESET,
   deniedHeader,
@@ -19,8 +19,8 @@ import {
   failureOfStatus,
   failureOfTunnel,
   failureOfVerdict,
-} from "#lib/hbone/telemetry/failures.ts";
-import type { Live } from "#lib/hbone/telemetry/live.ts";
+} from "#lib/proxy/telemetry/failures.ts";
+import type { Live } from "#lib/proxy/telemetry/live.ts";
 import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import type { HboneDecision, TcpDecision } from "#lib/model/outbound.ts";
 import type { PolicyConn } from "#lib/model/policy-match.ts";

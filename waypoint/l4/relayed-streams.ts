@@ -1,6 +1,6 @@
 // The two HBONE streams of a relayed connection. They only tell their connection what happens to them.
 import type { HboneError } from "#lib/hbone/errors.ts";
-import { RelayStream } from "#lib/hbone/relay.ts";
+import { RelayStream } from "#lib/proxy/relay.ts";
 import { ERROR } from "#lib/wire/http2.ts";
 
 export interface RelayOwner {

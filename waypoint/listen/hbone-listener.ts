@@ -1,10 +1,10 @@
 // The waypoint's HBONE port (15008): mutual TLS with its own certificate, and a decision per CONNECT on whether what
 // it asks for is bound here (lib/model/waypoint.ts). Bound streams go to their handler, all others are refused.
-import { ACCEPT_BACKLOG, ACCEPT_PAUSE_MS, AcceptLoop } from "#lib/hbone/accept-loop.ts";
+import { ACCEPT_BACKLOG, ACCEPT_PAUSE_MS, AcceptLoop } from "#lib/proxy/accept-loop.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
-import { checkTrustDomain, firstIdentity } from "#lib/hbone/peer-identity.ts";
-import type { Failure } from "#lib/hbone/telemetry/connection.ts";
-import { failureOfTunnel } from "#lib/hbone/telemetry/failures.ts";
+import { checkTrustDomain, firstIdentity } from "#lib/proxy/peer-identity.ts";
+import type { Failure } from "#lib/proxy/telemetry/connection.ts";
+import { failureOfTunnel } from "#lib/proxy/telemetry/failures.ts";
 import { type ConnectRequest, Tunnel, type TunnelOwner } from "#lib/hbone/tunnel.ts";
 import { decideArrival, type Arrival } from "#lib/model/waypoint.ts";
 import { parseIp, type SocketAddr } from "#lib/net/ip.ts";

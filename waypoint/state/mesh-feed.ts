@@ -10,6 +10,7 @@ import type { MeshTables } from "#lib/model/tables.ts";
 import type { WaypointPolicies } from "#lib/model/waypoint-policy.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import { DeltaClient } from "#lib/xds/delta-client.ts";
+import { FirstSync } from "#lib/xds/first-sync.ts";
 import { proxyNode } from "#lib/xds/proxy-node.ts";
 import { ADDRESS_TYPE, WAYPOINT_POLICY_TYPE } from "#lib/xds/type-urls.ts";
 import type { XdsCounters } from "#lib/xds/xds-counters.ts";
@@ -34,8 +35,7 @@ const CHUNK = 256;
 /** One stream to istiod, reopened for ever. State is kept while disconnected. */
 export class MeshFeed {
   readonly #client: DeltaClient;
-  readonly #unsynced = new Set([WAYPOINT_POLICY_TYPE, ADDRESS_TYPE]);
-  readonly #synced = Promise.withResolvers<void>();
+  readonly #firstSync = new FirstSync(WAYPOINT_POLICY_TYPE, ADDRESS_TYPE);
   readonly #options: MeshFeedOptions;
 
   constructor(options: MeshFeedOptions) {
@@ -72,11 +72,9 @@ export class MeshFeed {
       ],
       onConnected: () => log.info({ address: config.xds.address }, "xds connected"),
       onTerminated: (reason) => counters.terminated(reason),
-      onResponse: ({ typeUrl, resourceBytes, acked }) => {
-        counters.received(typeUrl, resourceBytes);
-        if (!acked) return; // a NACK counts for readiness only once it is put right
-        this.#unsynced.delete(typeUrl);
-        if (this.#unsynced.size === 0) this.#synced.resolve();
+      onResponse: (event) => {
+        counters.received(event.typeUrl, event.resourceBytes);
+        this.#firstSync.answered(event);
       },
       log,
       clock,
@@ -85,7 +83,7 @@ export class MeshFeed {
 
   /** Resolves once both types were acknowledged. */
   synced(): Promise<void> {
-    return this.#synced.promise;
+    return this.#firstSync.done;
   }
 
   /** Resolves when `signal` aborts. */

@@ -1,5 +1,6 @@
 // The paths of the admin, metrics and readiness ports, put together from what answers them.
-import { eventsRoute, tunnelList } from "#lib/hbone/telemetry/live-routes.ts";
+import { eventsRoute, tunnelList } from "#lib/proxy/telemetry/live-routes.ts";
+import { type AdminIndex, indexRoute, quitRoute } from "#lib/obs/admin-routes.ts";
 import type { HttpReply, Route, Routes } from "#lib/obs/http-server.ts";
 import type { LogScopes } from "#lib/obs/log-scopes.ts";
 import type { Family } from "#lib/obs/metric-family.ts";
@@ -7,7 +8,7 @@ import { metricsRoutes as routesOfMetrics } from "#lib/obs/metrics-routes.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
 import type { CertificateManager } from "#lib/pki/certificate-manager.ts";
 import type { XdsCounters } from "#lib/xds/xds-counters.ts";
-import type { EventHub } from "#lib/hbone/telemetry/event-hub.ts";
+import type { EventHub } from "#lib/proxy/telemetry/event-hub.ts";
 import { loggingRoute } from "#lib/obs/logging-route.ts";
 import type { Config } from "../config.ts";
 import type { DnsCounters } from "../dns/dns-counters.ts";
@@ -32,7 +33,7 @@ export interface AdminParts {
   readonly shutdown: () => void;
 }
 
-const INDEX: readonly (readonly [path: string, what: string])[] = [
+const INDEX: AdminIndex = [
   ["/config_dump", "all workloads, services, policies, certificates and pods of this proxy"],
   ["/logging", "query or change log levels (POST)"],
   ["/quitquitquit", "shut down (POST)"],
@@ -47,19 +48,10 @@ const INDEX: readonly (readonly [path: string, what: string])[] = [
 export function adminRoutes(parts: AdminParts): Routes {
   const { config, tables, scopes } = parts;
   return new Map<string, Route>([
-    ["/", { handle: () => ({ type: "text/html; charset=utf-8", body: indexPage() }) }],
+    ["/", indexRoute("ztunnel", INDEX)],
     ["/config_dump", { handle: () => dump(parts) }],
     ["/logging", loggingRoute(scopes)],
-    [
-      "/quitquitquit",
-      {
-        methods: ["POST"],
-        handle: () => {
-          setImmediate(parts.shutdown);
-          return { body: "shutdown now\n" };
-        },
-      },
-    ],
+    ["/quitquitquit", quitRoute(parts.shutdown)],
     ["/ambit/tunnels", { methods: ["GET", "HEAD"], handle: () => tunnels(parts) }],
     ["/ambit/events", eventsRoute(parts.events)],
     ["/ambit/explain", explainRoute(tables, config)],
@@ -105,9 +97,4 @@ async function tunnels({ config, dataPlane }: AdminParts): Promise<HttpReply> {
     cluster: config.clusterId,
     partial: failed.map((error) => ({ node: config.nodeName, error })),
   });
-}
-
-function indexPage(): string {
-  const items = INDEX.map(([path, what]) => `<li><a href="${path}">${path}</a> ${what}</li>`);
-  return `<!doctype html>\n<title>ztunnel</title>\n<h1>ztunnel</h1>\n<ul>\n${items.join("\n")}\n</ul>\n`;
 }

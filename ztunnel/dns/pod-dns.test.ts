@@ -73,7 +73,10 @@ interface Setup {
   readonly timeoutMs?: number;
 }
 
-function podDns(setup: Setup): { readonly dns: PodDns; readonly counters: DnsCounters } {
+function podDns(
+  setup: Setup,
+  port?: number,
+): { readonly dns: PodDns; readonly counters: DnsCounters } {
   const counters = new DnsCounters();
   const { servers = [], timeoutMs = 300 } = setup;
   const handler = new DnsHandler({
@@ -86,7 +89,11 @@ function podDns(setup: Setup): { readonly dns: PodDns; readonly counters: DnsCou
     random: Math.random,
     elapsed: () => performance.now(),
   });
-  return { dns: listenSomewhere(handler), counters };
+  const dns =
+    port === undefined
+      ? listenSomewhere(handler)
+      : PodDns.listen({ handler, reusePort: true, ipv6Enabled: true, port });
+  return { dns, counters };
 }
 
 /** A port free for UDP may be taken for TCP, or in the other family: then another one. */
@@ -318,4 +325,24 @@ test("two servers share the ports, and a disposed one lets go", timeout, async (
   second[Symbol.dispose]();
   using _dns = first.dns;
   assert.deepEqual(await resolver(first.dns).resolve4("cart"), ["10.96.0.5"]);
+});
+
+test("a draining server loses no query that its successor could answer", timeout, async () => {
+  await using up = await Upstream.start(() => null);
+  const old = podDns({ servers: [up.addr], timeoutMs: 500 });
+  using _old = old.dns;
+  const { port } = old.dns;
+  const slow = askUdp(old.dns, rawQuery("slow.example"));
+  while (old.dns.open < 1) await new Promise((resolve) => setImmediate(resolve));
+  const next = podDns({}, port);
+  using _next = next.dns;
+  old.dns.drain();
+  // the kernel spreads them over both by their source port
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, () => askUdp(next.dns, rawQuery("cart.shop"))),
+  );
+  assert.deepEqual(new Set(answers.map((a) => (a[3] ?? 0) & 15)), new Set([0]));
+  assert.equal(((await slow)[3] ?? 0) & 15, 2, "what was under way is answered, too");
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(old.dns.port, 0, "the port is left");
 });

@@ -37,6 +37,7 @@ export class PodDns implements Disposable {
   readonly #connections = new Set<Socket>();
   readonly #end = new AbortController();
   #open = 0;
+  #isDraining = false;
 
   private constructor(handler: DnsHandler) {
     this.#handler = handler;
@@ -75,10 +76,23 @@ export class PodDns implements Disposable {
     return this.#open;
   }
 
-  /** Takes no further queries; those under way still get their answers. */
+  /**
+   * Leaves the port to its successor as soon as nothing is under way. Until then all is answered: the kernel goes on
+   * giving this socket its share of the queries, and they would be lost in one that nobody reads.
+   */
   drain(): void {
     for (const server of this.#tcp) server.close();
-    for (const socket of this.#udp) socket.removeAllListeners("message");
+    this.#isDraining = true;
+    this.#leaveWhenIdle();
+  }
+
+  #leaveWhenIdle(): void {
+    if (!this.#isDraining || this.#open > 0) return;
+    // after a turn in which what waits in the sockets was read
+    setImmediate(() => {
+      if (this.#open > 0) return;
+      for (const socket of this.#udp.splice(0)) socket.close();
+    });
   }
 
   [Symbol.dispose](): void {
@@ -114,7 +128,7 @@ export class PodDns implements Disposable {
 
   async #onDatagram(socket: UdpSocket, message: Uint8Array, peer: RemoteInfo): Promise<void> {
     const answer = await this.#ask(message, "udp");
-    if (answer === null || this.#end.signal.aborted) return;
+    if (answer === null || !this.#udp.includes(socket)) return;
     socket.send(answer, peer.port, peer.address, () => {}); // the client may be gone: weather
   }
 
@@ -157,6 +171,7 @@ export class PodDns implements Disposable {
       return this.#handler.refuse(message, transport); // e.g. a host name no label can carry
     } finally {
       this.#open--;
+      this.#leaveWhenIdle();
     }
   }
 }

@@ -4,8 +4,8 @@ import type { PeerBook } from "#lib/hbone/peer-book.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
 import type { Reactor } from "#lib/sys/reactor.ts";
 import type { RandomUint32 } from "#lib/wire/traceparent.ts";
-import type { Identities } from "#lib/hbone/identities.ts";
-import type { Telemetry } from "#lib/hbone/telemetry/telemetry.ts";
+import type { Identities } from "#lib/proxy/identities.ts";
+import type { Telemetry } from "#lib/proxy/telemetry/telemetry.ts";
 import type { WorkerConfig } from "./worker-config.ts";
 
 export interface DataPlaneContext {

@@ -3,7 +3,7 @@
 import { CONNECT_TIMEOUT_MS } from "#lib/hbone/limits.ts";
 import { type ConnectRequest, Tunnel, type TunnelOwner } from "#lib/hbone/tunnel.ts";
 import type { HboneError } from "#lib/hbone/errors.ts";
-import { checkTrustDomain, firstIdentity } from "#lib/hbone/peer-identity.ts";
+import { checkTrustDomain, firstIdentity } from "#lib/proxy/peer-identity.ts";
 import {
   cameThroughGateway,
   decideInboundHbone,
@@ -21,8 +21,8 @@ import { localAddr, resetOnClose, socketError } from "#lib/sys/socket.ts";
 import { SysError } from "#lib/sys/errors.ts";
 import { ERROR } from "#lib/wire/http2.ts";
 import { parseBaggage, parseForwardedHost } from "#lib/wire/connect-headers.ts";
-import { acceptHeaders } from "#lib/hbone/telemetry/baggage.ts";
-import { type Connection, type Failure } from "#lib/hbone/telemetry/connection.ts";
+import { acceptHeaders } from "#lib/proxy/telemetry/baggage.ts";
+import { type Connection, type Failure } from "#lib/proxy/telemetry/connection.ts";
 import {
   CLIENT_RESET,
   deniedHeader,
@@ -30,10 +30,10 @@ import {
   failureOfEnd,
   failureOfTunnel,
   failureOfVerdict,
-} from "#lib/hbone/telemetry/failures.ts";
-import { Splice, type SpliceEnd } from "#lib/hbone/splice.ts";
-import type { EndLabels } from "#lib/hbone/telemetry/traffic-labels.ts";
-import type { Live } from "#lib/hbone/telemetry/live.ts";
+} from "#lib/proxy/telemetry/failures.ts";
+import { Splice, type SpliceEnd } from "#lib/proxy/splice.ts";
+import type { EndLabels } from "#lib/proxy/telemetry/traffic-labels.ts";
+import type { Live } from "#lib/proxy/telemetry/live.ts";
 import { connectToApp } from "./app-socket.ts";
 import type { Listener, Pod } from "./pod.ts";
 

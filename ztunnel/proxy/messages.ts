@@ -1,6 +1,6 @@
 // What the main thread and a data-plane worker say to each other. Plain data: everything here
 // survives structured clone; resource bytes live in shared memory and are never copied.
-import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
+import type { MetricsSnapshot } from "#lib/proxy/telemetry/snapshot.ts";
 import type { TableOp } from "#lib/model/table-op.ts";
 import type { ConnectionView, TunnelEvent, TunnelView } from "#lib/model/tunnel.ts";
 import type { CertificateMaterial } from "#lib/pki/certificate-material.ts";

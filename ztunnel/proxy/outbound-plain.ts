@@ -6,10 +6,10 @@ import type { Service } from "#lib/model/service.ts";
 import type { Workload } from "#lib/model/workload.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { closeWithReset, connectFd } from "#lib/sys/socket.ts";
-import type { Connection, Failure } from "#lib/hbone/telemetry/connection.ts";
-import { CLIENT_RESET, failureOfConnect, failureOfTunnel } from "#lib/hbone/telemetry/failures.ts";
-import { TcpSplice } from "#lib/hbone/tcp-splice.ts";
-import type { Live } from "#lib/hbone/telemetry/live.ts";
+import type { Connection, Failure } from "#lib/proxy/telemetry/connection.ts";
+import { CLIENT_RESET, failureOfConnect, failureOfTunnel } from "#lib/proxy/telemetry/failures.ts";
+import { TcpSplice } from "#lib/proxy/tcp-splice.ts";
+import type { Live } from "#lib/proxy/telemetry/live.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { podSocket } from "./pod-socket.ts";
 

@@ -1,5 +1,5 @@
 // An application's connection that goes through a tunnel: certificate, pool, CONNECT, splice.
-import { dialTunnel } from "#lib/hbone/dial.ts";
+import { dialTunnel } from "#lib/proxy/dial.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
 import type { PoolKey } from "#lib/hbone/pool.ts";
 import type { Tunnel, TunnelOwner } from "#lib/hbone/tunnel.ts";
@@ -8,18 +8,18 @@ import type { HboneDecision } from "#lib/model/outbound.ts";
 import type { Workload } from "#lib/model/workload.ts";
 import { formatForwarded } from "#lib/wire/connect-headers.ts";
 import { newTraceparent } from "#lib/wire/traceparent.ts";
-import { baggageOf } from "#lib/hbone/telemetry/baggage.ts";
-import { recordIdentity, type Connection, type Failure } from "#lib/hbone/telemetry/connection.ts";
+import { baggageOf } from "#lib/proxy/telemetry/baggage.ts";
+import { recordIdentity, type Connection, type Failure } from "#lib/proxy/telemetry/connection.ts";
 import {
   CLIENT_RESET,
   failureOfEnd,
   failureOfSilence,
   failureOfStatus,
   failureOfTunnel,
-} from "#lib/hbone/telemetry/failures.ts";
-import type { IdentityContexts } from "#lib/hbone/identities.ts";
-import { Splice, type SpliceEnd } from "#lib/hbone/splice.ts";
-import type { Live } from "#lib/hbone/telemetry/live.ts";
+} from "#lib/proxy/telemetry/failures.ts";
+import type { IdentityContexts } from "#lib/proxy/identities.ts";
+import { Splice, type SpliceEnd } from "#lib/proxy/splice.ts";
+import type { Live } from "#lib/proxy/telemetry/live.ts";
 import type { Outgoing } from "./outgoing.ts";
 import { podSocket } from "./pod-socket.ts";
 import type { Pod } from "./pod.ts";

@@ -7,7 +7,7 @@ import { decideOutbound, type OutboundDecision } from "#lib/model/outbound.ts";
 import { SysError } from "#lib/sys/errors.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { closeWithReset, originalDst } from "#lib/sys/socket.ts";
-import type { Failure } from "#lib/hbone/telemetry/connection.ts";
+import type { Failure } from "#lib/proxy/telemetry/connection.ts";
 import { openPlain, refuseOutgoing } from "./outbound-plain.ts";
 import { OutboundTunnel } from "./outbound-tunnel.ts";
 import type { Outgoing } from "./outgoing.ts";

@@ -7,10 +7,10 @@ import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
 import { SysError } from "#lib/sys/errors.ts";
 import { closeFd } from "#lib/sys/netns.ts";
 import { closeWithReset, originalDst } from "#lib/sys/socket.ts";
-import { recordIdentity, type Connection, type Failure } from "#lib/hbone/telemetry/connection.ts";
-import { CLIENT_RESET, failureOfConnect, failureOfVerdict } from "#lib/hbone/telemetry/failures.ts";
-import { TcpSplice } from "#lib/hbone/tcp-splice.ts";
-import type { Live } from "#lib/hbone/telemetry/live.ts";
+import { recordIdentity, type Connection, type Failure } from "#lib/proxy/telemetry/connection.ts";
+import { CLIENT_RESET, failureOfConnect, failureOfVerdict } from "#lib/proxy/telemetry/failures.ts";
+import { TcpSplice } from "#lib/proxy/tcp-splice.ts";
+import type { Live } from "#lib/proxy/telemetry/live.ts";
 import { connectToApp } from "./app-socket.ts";
 import type { Listener, Pod } from "./pod.ts";
 

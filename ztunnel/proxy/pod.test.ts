@@ -5,7 +5,7 @@ import { nativeBuffer } from "#lib/sys/memory.ts";
 import { closeFd, homeNetns } from "#lib/sys/netns.ts";
 import { declareFunction } from "#lib/sys/raw.ts";
 import { connectFd, localAddr, tcpSocket } from "#lib/sys/socket.ts";
-import type { Failure } from "#lib/hbone/telemetry/connection.ts";
+import type { Failure } from "#lib/proxy/telemetry/connection.ts";
 import { Loopback, LOOPBACK } from "../../test/harness/loopback.ts";
 import { Listener, type Pod } from "./pod.ts";
 

@@ -1,6 +1,6 @@
 // One captured pod: its namespace, listeners, tunnels and connections. Whatever was accepted or opened
 // for the pod is in here, so that removing the pod ends all of it.
-import { ACCEPT_BACKLOG, ACCEPT_PAUSE_MS, AcceptLoop } from "#lib/hbone/accept-loop.ts";
+import { ACCEPT_BACKLOG, ACCEPT_PAUSE_MS, AcceptLoop } from "#lib/proxy/accept-loop.ts";
 import { HbonePool } from "#lib/hbone/pool.ts";
 import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import { HboneError } from "#lib/hbone/errors.ts";
@@ -13,8 +13,8 @@ import * as raw from "#lib/sys/raw.ts";
 import type { Timer } from "#lib/sys/reactor.ts";
 import { listenTcp, setKeepalive, trySetOption } from "#lib/sys/socket.ts";
 import { ENOENT, SysError } from "#lib/sys/errors.ts";
-import type { Failure } from "#lib/hbone/telemetry/connection.ts";
-import type { Live } from "#lib/hbone/telemetry/live.ts";
+import type { Failure } from "#lib/proxy/telemetry/connection.ts";
+import type { Live } from "#lib/proxy/telemetry/live.ts";
 import type { DataPlaneContext } from "./data-plane-context.ts";
 import type { PodInfo } from "./messages.ts";
 

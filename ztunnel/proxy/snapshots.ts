@@ -1,8 +1,8 @@
 // What a worker tells when asked: live connections, Istio's connection lists, metrics.
 import type { TunnelView } from "#lib/model/tunnel.ts";
-import type { MetricsSnapshot } from "#lib/hbone/telemetry/snapshot.ts";
-import type { Telemetry } from "#lib/hbone/telemetry/telemetry.ts";
-import { tunnelViews, type Live } from "#lib/hbone/telemetry/live.ts";
+import type { MetricsSnapshot } from "#lib/proxy/telemetry/snapshot.ts";
+import type { Telemetry } from "#lib/proxy/telemetry/telemetry.ts";
+import { tunnelViews, type Live } from "#lib/proxy/telemetry/live.ts";
 import type { PodConnections } from "./messages.ts";
 import type { Pod } from "./pod.ts";
 
@@ -25,15 +25,9 @@ export function connectionsOf(pods: readonly Pod[]): PodConnections[] {
 
 export function metricsOf(pods: readonly Pod[], telemetry: Telemetry): MetricsSnapshot {
   for (const live of allLive(pods)) live.connection?.count();
-  return {
-    traffic: telemetry.traffic.snapshot(),
-    socketsOpen: { ...telemetry.socketsOpen },
-    denials: telemetry.denials.snapshot(),
-    onDemandDns: telemetry.onDemandDns.snapshot(),
-    handshakes: telemetry.handshakes.snapshot(),
-    tunnelsActive: pods.reduce((sum, pod) => sum + pod.pool.size + pod.inboundTunnels.size, 0),
-    eventsLost: telemetry.events.lost,
-  };
+  return telemetry.snapshot(
+    pods.reduce((sum, pod) => sum + pod.pool.size + pod.inboundTunnels.size, 0),
+  );
 }
 
 function* allLive(pods: readonly Pod[]): Generator<Live> {

@@ -2,7 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import { Worker } from "node:worker_threads";
 import { createEventFd, signalEventFd } from "#lib/sys/eventfd.ts";
-import { dataPlaneAccessLevel } from "#lib/hbone/telemetry/access-lines.ts";
+import { dataPlaneAccessLevel } from "#lib/proxy/telemetry/access-lines.ts";
 import type { Level } from "#lib/obs/log-filter.ts";
 import type { Config } from "../config.ts";
 import type { ZtunnelError } from "../errors.ts";

@@ -4,6 +4,7 @@ import { connectionSettings } from "#lib/grpc/control-plane.ts";
 import type { MeshTables } from "#lib/model/tables.ts";
 import type { Logger } from "#lib/obs/log.ts";
 import { DeltaClient, type ResponseEvent } from "#lib/xds/delta-client.ts";
+import { FirstSync } from "#lib/xds/first-sync.ts";
 import { proxyNode } from "#lib/xds/proxy-node.ts";
 import type { TerminationReason } from "#lib/xds/reconnect.ts";
 import { ADDRESS_TYPE, AUTHORIZATION_TYPE } from "#lib/xds/type-urls.ts";
@@ -28,8 +29,7 @@ export interface XdsOptions {
 /** One stream to istiod, reopened for ever. State is kept while disconnected. */
 export class Xds {
   readonly #client: DeltaClient;
-  readonly #unsynced = new Set([ADDRESS_TYPE, AUTHORIZATION_TYPE]);
-  readonly #synced = Promise.withResolvers<void>();
+  readonly #firstSync = new FirstSync(ADDRESS_TYPE, AUTHORIZATION_TYPE);
   readonly #identities = new LocalIdentities();
 
   constructor(options: XdsOptions) {
@@ -54,9 +54,7 @@ export class Xds {
       onTerminated: options.onTerminated,
       onResponse: (event) => {
         options.onResponse(event);
-        if (!event.acked) return; // a NACK counts for readiness only once it is put right
-        this.#unsynced.delete(event.typeUrl);
-        if (this.#unsynced.size === 0) this.#synced.resolve();
+        this.#firstSync.answered(event);
       },
       log,
       clock,
@@ -65,7 +63,7 @@ export class Xds {
 
   /** Resolves once both types were acknowledged. */
   synced(): Promise<void> {
-    return this.#synced.promise;
+    return this.#firstSync.done;
   }
 
   /** Resolves when `signal` aborts. */

@@ -68,11 +68,13 @@ export class ApiServer implements Disposable {
   readonly context: string;
   readonly #endpoint: Endpoint;
   readonly #userAgent: string;
+  readonly #deadlineMs: number;
   readonly #turns = new Turns(MAX_REQUESTS, MAX_WAITING);
   readonly #agents: Agents;
 
-  constructor(endpoint: Endpoint, userAgent: string) {
+  constructor(endpoint: Endpoint, userAgent: string, deadlineMs = DEADLINE_MS) {
     this.#endpoint = endpoint;
+    this.#deadlineMs = deadlineMs;
     this.#userAgent = userAgent;
     this.#agents = new Agents(endpoint);
     this.url = endpoint.url.href.replace(/\/$/, "");
@@ -96,7 +98,7 @@ export class ApiServer implements Disposable {
 
   /** The body as text. @throws {KubeError} */
   async text(request: ApiRequest): Promise<string> {
-    using limit = new Deadline(request.deadlineMs ?? DEADLINE_MS, request.signal);
+    using limit = new Deadline(request.deadlineMs ?? this.#deadlineMs, request.signal);
     try {
       using _turn = await this.#turns.take(limit.signal);
       return await this.#attempt(request, limit.signal, (response) =>
@@ -113,7 +115,7 @@ export class ApiServer implements Disposable {
    * @throws {KubeError}
    */
   async stream(request: ApiRequest): Promise<IncomingMessage> {
-    using limit = new Deadline(request.deadlineMs ?? DEADLINE_MS, request.signal);
+    using limit = new Deadline(request.deadlineMs ?? this.#deadlineMs, request.signal);
     try {
       const response = await this.#attempt(request, limit.signal, (r) => Promise.resolve(r));
       response.socket.setKeepAlive(true, KEEPALIVE_MS);
@@ -145,12 +147,13 @@ export class ApiServer implements Disposable {
    * @throws {KubeError}
    */
   async upgrade(request: ApiRequest, protocols: readonly string[]): Promise<Upgraded> {
-    using limit = new Deadline(request.deadlineMs ?? DEADLINE_MS, request.signal);
+    using limit = new Deadline(request.deadlineMs ?? this.#deadlineMs, request.signal);
     try {
       const credentials = await this.#endpoint.credentials.read(false);
       const key = randomBytes(16).toString("base64");
       const answer = Promise.withResolvers<Upgraded>();
       const sending = this.#start(request, credentials, limit.signal, {
+        Accept: "*/*", // a kubelet answers 406 to an upgrade that takes nothing but JSON
         Connection: "Upgrade",
         Upgrade: "websocket",
         "Sec-WebSocket-Version": "13",
@@ -288,7 +291,7 @@ export class ApiServer implements Disposable {
     if (limit.hasExpired)
       return new KubeError(
         "TIMEOUT",
-        `Cannot ${describe(request.subject)}: no answer from ${this.url} within ${request.deadlineMs ?? DEADLINE_MS} ms`,
+        `Cannot ${describe(request.subject)}: no answer from ${this.url} within ${request.deadlineMs ?? this.#deadlineMs} ms`,
         { cause: error },
       );
     return request.signal?.aborted ? request.signal.reason : error;

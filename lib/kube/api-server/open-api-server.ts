@@ -13,6 +13,8 @@ export interface OpenApiServerOptions {
   readonly impersonate?: { readonly user: string; readonly groups?: readonly string[] };
   /** For `User-Agent`: the program's name. */
   readonly userAgent?: string;
+  /** Longest wait for the answer to a request that does not say otherwise; 30 s without. */
+  readonly deadlineMs?: number;
   /** Where the pod's `token`, `ca.crt` and `namespace` are mounted. */
   readonly serviceAccountDir?: string;
   /** Instead of this process's, for tests. */
@@ -30,7 +32,11 @@ export async function openApiServer(options: OpenApiServerOptions = {}): Promise
   const { impersonate } = options;
   const credentials =
     impersonate === undefined ? endpoint.credentials : as(impersonate, endpoint.credentials);
-  return new ApiServer({ ...endpoint, credentials }, options.userAgent ?? "ambit");
+  return new ApiServer(
+    { ...endpoint, credentials },
+    options.userAgent ?? "ambit",
+    options.deadlineMs,
+  );
 }
 
 async function findEndpoint(options: OpenApiServerOptions): Promise<Endpoint> {

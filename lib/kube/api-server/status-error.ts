@@ -54,12 +54,6 @@ export function describe({ verb, kind, namespace, name }: Subject): string {
   return `${verb} ${kind}${where === "" ? "" : ` ${where}`}${scope}`;
 }
 
-/** True when it is the object that is missing, false when the whole kind is. */
-export function isObjectMissing(body: string): boolean {
-  const details = parseStatus(body)?.details;
-  return isJsonObject(details) && typeof details.name === "string" && details.name !== "";
-}
-
 /** `Retry-After` in ms: seconds or a date; `null` without. */
 export function retryAfterMs(header: string | undefined, now: number): number | null {
   if (header === undefined) return null;
@@ -69,7 +63,7 @@ export function retryAfterMs(header: string | undefined, now: number): number | 
 }
 
 /** A `metav1.Status` as text; `null` for anything else. */
-export function parseStatus(body: string): JsonObject | null {
+function parseStatus(body: string): JsonObject | null {
   try {
     const value: unknown = JSON.parse(body);
     return isJsonObject(value) && value.kind === "Status" ? value : null;

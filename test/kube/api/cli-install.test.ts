@@ -62,7 +62,7 @@ for (const profile of ["base", "kind", "production"])
     assert.notEqual(left.code, 0);
   });
 
-test("install, again, diff, and uninstall", { timeout: 60_000 }, async () => {
+test("install, again, diff, and uninstall", { timeout: 120_000 }, async () => {
   interface Result {
     readonly items: readonly { readonly stage: string; readonly objects: { change: string }[] }[];
   }
@@ -102,6 +102,9 @@ test("install, again, diff, and uninstall", { timeout: 60_000 }, async () => {
   assert.match(refused.stderr, /The mesh is in use: namespaces default/);
   const planned = await cli("uninstall --dry-run --purge");
   assert.match(planned.stdout, /ztunnel .*\n.*istio-cni-node .*\n.*deployment.apps\/istiod /);
+  // where the namespace stays, for a CA of the user's, no lock may be left in it
+  assert.match(planned.stdout, /^configmap\/istio-ip-autoallocate -n istio-system /m);
+  await api.controllerManager(["namespace-controller"]); // ends namespaces, which is waited for
   const gone = await cli("uninstall --unenroll --purge -y");
   assert.equal(gone.code, 0, gone.stderr);
   const { stdout } = await api.kubectl([
@@ -138,6 +141,15 @@ async function leaveRuntimeObjects(): Promise<void> {
       apiVersion: "coordination.k8s.io/v1",
       kind: "Lease",
       metadata: { name: "istio-status-leader", namespace: "istio-system" },
+    },
+    {
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: {
+        name: "istio-ip-autoallocate",
+        namespace: "istio-system",
+        annotations: { "control-plane.alpha.kubernetes.io/leader": "{}" },
+      },
     },
     {
       apiVersion: "gateway.networking.k8s.io/v1",

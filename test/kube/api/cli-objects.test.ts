@@ -138,6 +138,9 @@ test("waypoint apply, list, status, delete for a namespace", async () => {
   assert.equal(waiting.stdout.trim().split("\n").length, 2); // one row, however often it looked
   await program("waypoint");
   assert.equal((await cli("waypoint status -n shop")).code, 0);
+  assert.match((await cli("check -n shop --only C33")).stdout, /✔ C33/);
+  await program("waypoint", "False");
+  assert.match((await cli("check -n shop --only C33")).stdout, /‼ C33 [^]*has no ready pod/);
   const other = await cli("waypoint apply -n shop --name other --enroll-namespace");
   assert.equal(other.code, 1);
   assert.match(other.stderr, /namespace\/shop already has istio.io\/use-waypoint=waypoint/);
@@ -235,7 +238,7 @@ test("bug-report holds objects and no secret", async () => {
 });
 
 /** What istiod would say of a waypoint that runs. */
-async function program(name: string): Promise<void> {
+async function program(name: string, programmed = "True"): Promise<void> {
   const status = {
     addresses: [{ type: "Hostname", value: `${name}.shop.svc.cluster.local` }],
     conditions: [
@@ -248,7 +251,7 @@ async function program(name: string): Promise<void> {
       },
       {
         type: "Programmed",
-        status: "True",
+        status: programmed,
         reason: "Programmed",
         message: "",
         lastTransitionTime: NOW,

@@ -20,22 +20,11 @@ import {
 } from "#lib/kube/objects.ts";
 import { createLogger } from "#lib/obs/log.ts";
 import { GatewayTasks } from "../../../istiod/gateway/gateway-tasks.ts";
-import type { GatewaySettings } from "../../../istiod/gateway/settings.ts";
+import { SETTINGS } from "../../../istiod/gateway/test-gateway.ts";
 import { Metrics } from "../../../istiod/metrics.ts";
 import { ControlPlane } from "../control-plane.ts";
 
 const FIELD_MANAGER = "test";
-const SETTINGS: GatewaySettings = {
-  systemNamespace: "istio-system",
-  revision: "",
-  domain: "cluster.local",
-  trustDomain: "cluster.local",
-  clusterId: "Kubernetes",
-  network: null,
-  istiodAddress: null,
-  rootConfigMap: "istio-ca-root-cert",
-  copiesMetadata: true,
-};
 /** What a replica may do: API group, resource, verbs. */
 const PERMISSIONS: readonly (readonly [group: string, resource: string, ...verbs: string[]])[] = [
   ["", "namespaces", "list", "watch"],

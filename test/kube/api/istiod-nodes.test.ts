@@ -11,11 +11,20 @@ import { account, IstiodRun, namespaced, put, runningPod, SYSTEM, until } from "
 const MAIN = join(import.meta.dirname, "../../../istiod/main.ts");
 const LABELS = { "k8s-app": "istio-cni-node" };
 
+const MANIFESTS = join(import.meta.dirname, "../../../manifests");
+
 let api: ControlPlane;
+/** With what the manifests grant istiod, the component's right to nodes among it. */
+let kubeconfig: string;
 
 before(async () => {
   api = await ControlPlane.start();
   await put(api, namespaced(SYSTEM), account(SYSTEM, "istio-cni"));
+  for (const rbac of ["base/istiod/rbac.yaml", "components/node-untaint/rbac.yaml"]) {
+    const { code, stderr } = await api.kubectl(["apply", "-f", join(MANIFESTS, rbac)]);
+    assert.equal(code, 0, stderr);
+  }
+  kubeconfig = await api.userKubeconfig({ serviceAccount: { namespace: SYSTEM, name: "istiod" } });
 });
 after(() => api[Symbol.asyncDispose]());
 
@@ -34,6 +43,7 @@ const node = (name: string): object => ({
 test("the start-up taint goes where the agent is ready, and no other", async () => {
   await put(api, node("ready"), node("waiting"));
   await using istiod = await IstiodRun.start(api, {
+    kubeconfig,
     env: { PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS: "true" },
   });
   const taints = async (name: string): Promise<string[]> => {

@@ -112,6 +112,7 @@ for (const overlay of OVERLAYS)
         "prometheusrule",
         "resourcequota",
         "istio-cni-startup-taint",
+        "istiod-node-untaint",
       ])
         assert.match(all, new RegExp(part));
     } finally {
@@ -323,7 +324,7 @@ test("dashboards are what their description makes", () => {
 
 /** Series of others: Prometheus itself, the kubelet, kube-state-metrics. */
 const FOREIGN =
-  /^(up|container_(cpu_usage_seconds_total|memory_working_set_bytes)|kube_(lease_renew_time|daemonset_status_number_unavailable))$/;
+  /^(up|container_(cpu_usage_seconds_total|memory_working_set_bytes)|kube_daemonset_status_number_unavailable)$/;
 const FUNCTIONS = new Set(
   "sum rate increase min max topk absent histogram_quantile time by and unless offset label_values".split(
     " ",

@@ -14,10 +14,10 @@ import {
   type Reactor,
 } from "#lib/sys/reactor.ts";
 import { resetOnClose } from "#lib/sys/socket.ts";
-import { readScratch } from "./buffers.ts";
-import type { HboneError } from "./errors.ts";
-import { HboneStream } from "./stream.ts";
-import type { Tunnel } from "./tunnel.ts";
+import { readScratch } from "#lib/hbone/buffers.ts";
+import type { HboneError } from "#lib/hbone/errors.ts";
+import { HboneStream } from "#lib/hbone/stream.ts";
+import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import type { ByteCounts } from "./telemetry/connection.ts";
 
 /** Reads of one socket before others get their turn. */

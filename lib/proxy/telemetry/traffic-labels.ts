@@ -64,7 +64,7 @@ export interface EndLabels {
   readonly zone: string;
 }
 
-export function endOf(w: Workload): EndLabels {
+function endOf(w: Workload): EndLabels {
   return {
     workload: w.workloadName,
     canonicalService: w.canonicalName,

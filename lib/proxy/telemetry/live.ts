@@ -1,6 +1,6 @@
 // The open connections of a data plane, as an operator sees them.
 import type { TunnelView } from "#lib/model/tunnel.ts";
-import type { Tunnel } from "../tunnel.ts";
+import type { Tunnel } from "#lib/hbone/tunnel.ts";
 import type { Connection, Failure } from "./connection.ts";
 
 /** What is kept of each open connection. */

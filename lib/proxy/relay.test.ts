@@ -14,10 +14,10 @@ import {
   type TestClient,
   type TestStream,
 } from "../../test/harness/loopback.ts";
-import { STREAM_WINDOW_START } from "./limits.ts";
+import { STREAM_WINDOW_START } from "#lib/hbone/limits.ts";
 import { RelayStream } from "./relay.ts";
 import { SocketEnd } from "./socket-end.ts";
-import type { ConnectRequest, Tunnel } from "./tunnel.ts";
+import type { ConnectRequest, Tunnel } from "#lib/hbone/tunnel.ts";
 
 const mesh = await testMesh();
 

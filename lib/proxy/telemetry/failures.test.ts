@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ERROR } from "#lib/wire/http2.ts";
-import { type HboneErrorCode, HboneError } from "../errors.ts";
+import { type HboneErrorCode, HboneError } from "#lib/hbone/errors.ts";
 import type { Failure } from "./connection.ts";
 import { failureOfConnect, failureOfEnd, failureOfSilence, failureOfTunnel } from "./failures.ts";
 

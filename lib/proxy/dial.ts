@@ -5,9 +5,9 @@ import { closeFd } from "#lib/sys/netns.ts";
 import type { Reactor } from "#lib/sys/reactor.ts";
 import { connectFd } from "#lib/sys/socket.ts";
 import type { TlsContext } from "#lib/sys/tls.ts";
-import { HboneError } from "./errors.ts";
-import type { PeerBook } from "./peer-book.ts";
-import { type HandshakeObserver, Tunnel, type TunnelOwner } from "./tunnel.ts";
+import { HboneError } from "#lib/hbone/errors.ts";
+import type { PeerBook } from "#lib/hbone/peer-book.ts";
+import { type HandshakeObserver, Tunnel, type TunnelOwner } from "#lib/hbone/tunnel.ts";
 
 export interface DialOptions {
   readonly reactor: Reactor;

@@ -1,10 +1,10 @@
 // One HBONE stream joined to something else that takes and gives bytes: another stream, or a plain socket. What
 // arrives is handed on as it comes; what the other side cannot take is held, within the window the peer was granted.
 // Hot path throughout: runs per chunk, allocates only when the other side is slow.
-import { readScratch } from "./buffers.ts";
-import type { HboneError } from "./errors.ts";
-import { HboneStream } from "./stream.ts";
-import type { Tunnel } from "./tunnel.ts";
+import { readScratch } from "#lib/hbone/buffers.ts";
+import type { HboneError } from "#lib/hbone/errors.ts";
+import { HboneStream } from "#lib/hbone/stream.ts";
+import type { Tunnel } from "#lib/hbone/tunnel.ts";
 
 /** Where the bytes of a stream go. */
 export interface Outlet {

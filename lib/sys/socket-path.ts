@@ -1,10 +1,10 @@
-// The name of a listening unix socket. Two agents may overlap for a moment, when the older is slow to end:
-// the newer takes the name over, and the older must not remove it on its way out.
+// The name of a listening Unix socket. Two processes may overlap for a moment, when the older is slow to end:
+// the newer takes the name over at once, and the older must not remove it on its way out.
 import { randomBytes } from "node:crypto";
 import { lstatSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
-/** A name to bind at before `placeSocket`; removes what an agent left that ended between the two. */
+/** A name to bind at before `placeSocket`; removes what a process left that ended between the two. */
 export function bindingPath(path: string): string {
   const prefix = `${basename(path)}.tmp.`;
   for (const entry of readdirSync(dirname(path)))
@@ -12,7 +12,11 @@ export function bindingPath(path: string): string {
   return `${path}.tmp.${randomBytes(4).toString("hex")}`;
 }
 
-/** Gives the socket that listens at `bound` its name. Dispose removes it if it is still ours. */
+/**
+ * Gives the socket that listens at `bound` its name, in place of what has it.
+ * @returns removes the name if it is still ours: to be disposed of before the socket is closed, since
+ *          only an open socket keeps its inode number to itself
+ */
 export function placeSocket(bound: string, path: string): Disposable {
   renameSync(bound, path);
   const own = inodeOf(path);

@@ -2,7 +2,7 @@
 import { authorize, denialReason, type PolicySet, type Verdict } from "#lib/model/rbac.ts";
 import type { PolicyConn } from "#lib/model/policy-match.ts";
 import { errnoName } from "#lib/sys/errors.ts";
-import { h2ErrorName, type HboneError } from "../errors.ts";
+import { h2ErrorName, type HboneError } from "#lib/hbone/errors.ts";
 import type { Failure } from "./connection.ts";
 import type { SpliceEnd } from "../splice.ts";
 

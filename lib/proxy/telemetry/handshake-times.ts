@@ -1,5 +1,5 @@
 // How long TLS handshakes of tunnels take and how they end, for `ambit_tunnel_handshake_seconds`.
-import type { HandshakeOutcome } from "../tunnel.ts";
+import type { HandshakeOutcome } from "#lib/hbone/tunnel.ts";
 import type { HandshakeSeries } from "./snapshot.ts";
 
 /** Upper bounds in seconds; the last is the limit on a handshake. */

@@ -1,14 +1,19 @@
-// Strategic merge patches as kubectl would apply them, in one table.
+// Strategic merge patches in one table; the same against kubectl itself: test/kube/api/strategic-merge.test.ts.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { JsonObject } from "#lib/kube/json.ts";
+import type { JsonObject } from "./json.ts";
 import { MergeError, strategicMerge } from "./strategic-merge.ts";
 
 const deployment = (spec: JsonObject): JsonObject => ({
+  apiVersion: "apps/v1",
   kind: "Deployment",
   spec: { template: { spec } },
 });
-const service = (spec: JsonObject): JsonObject => ({ kind: "Service", spec });
+const service = (spec: JsonObject): JsonObject => ({
+  apiVersion: "v1",
+  kind: "Service",
+  spec,
+});
 
 for (const c of [
   {
@@ -114,20 +119,25 @@ for (const c of [
   },
   {
     name: "the selector of a disruption budget is replaced",
-    object: { kind: "PodDisruptionBudget", spec: { selector: { matchLabels: { a: "1" } } } },
+    object: {
+      apiVersion: "policy/v1",
+      kind: "PodDisruptionBudget",
+      spec: { selector: { matchLabels: { a: "1" } } },
+    },
     patch: { spec: { minAvailable: 1, selector: { matchExpressions: [] } } },
     want: {
+      apiVersion: "policy/v1",
       kind: "PodDisruptionBudget",
       spec: { minAvailable: 1, selector: { matchExpressions: [] } },
     },
   },
   {
     name: "finalizers are a set",
-    object: { kind: "Service", metadata: { finalizers: ["a", "b"] } },
+    object: { apiVersion: "v1", kind: "Service", metadata: { finalizers: ["a", "b"] } },
     patch: {
       metadata: { finalizers: ["b", "c"], "$deleteFromPrimitiveList/finalizers": ["a"] },
     },
-    want: { kind: "Service", metadata: { finalizers: ["b", "c"] } },
+    want: { apiVersion: "v1", kind: "Service", metadata: { finalizers: ["b", "c"] } },
   },
   {
     name: "another type replaces, and nulls in what is new are left out",
@@ -166,7 +176,47 @@ for (const c of [
 ] satisfies { name: string; patch: JsonObject; message: string }[])
   test(`strategic merge refuses ${c.name}`, () => {
     assert.throws(
-      () => strategicMerge({ kind: "Deployment" }, c.patch),
+      () => strategicMerge({ apiVersion: "apps/v1", kind: "Deployment" }, c.patch),
       (e) => e instanceof MergeError && e.message === c.message,
     );
   });
+
+test("kustomize's way: what the patch names comes first, a port is a number and a protocol", () => {
+  const base = deployment({
+    nodeSelector: { a: "1" },
+    containers: [
+      { name: "a", image: "1" },
+      { name: "b", ports: [{ containerPort: 53, name: "dns" }] },
+    ],
+  });
+  const patch = deployment({
+    nodeSelector: { $patch: "delete" },
+    containers: [{ name: "new" }, { name: "b", ports: [{ containerPort: 53, protocol: "UDP" }] }],
+  });
+  const merged = deployment({
+    containers: [
+      { name: "new" },
+      {
+        name: "b",
+        ports: [
+          { containerPort: 53, protocol: "UDP" },
+          { containerPort: 53, name: "dns" },
+        ],
+      },
+      { name: "a", image: "1" },
+    ],
+  });
+  assert.deepEqual(strategicMerge(base, patch, "kustomize"), merged);
+});
+
+test("lists of kinds the API server does not build in are replaced", () => {
+  const of = (ports: JsonObject[]): JsonObject => ({
+    apiVersion: "serving.knative.dev/v1",
+    kind: "Service",
+    spec: { ports },
+  });
+  for (const dialect of ["kubectl", "kustomize"] as const) {
+    const merged = strategicMerge(of([{ port: 1 }, { port: 2 }]), of([{ port: 1 }]), dialect);
+    assert.deepEqual(merged["spec"], { ports: [{ port: 1 }] });
+  }
+});

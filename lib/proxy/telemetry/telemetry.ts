@@ -3,7 +3,7 @@ import { formatSocketAddr, type SocketAddr } from "#lib/net/ip.ts";
 import type { TunnelEvent } from "#lib/model/tunnel.ts";
 import type { Workload } from "#lib/model/workload.ts";
 import type { Reactor } from "#lib/sys/reactor.ts";
-import type { HandshakeObserver } from "../tunnel.ts";
+import type { HandshakeObserver } from "#lib/hbone/tunnel.ts";
 import type { AccessLog } from "./access-log.ts";
 import {
   Connection,
@@ -15,6 +15,7 @@ import {
 import { EventRing, type EventSource } from "./event-ring.ts";
 import { HandshakeTimes } from "./handshake-times.ts";
 import { LabelledCounter } from "./labelled-counter.ts";
+import type { MetricsSnapshot } from "./snapshot.ts";
 import { type SeriesKey, sourceLabels, TrafficTable } from "./traffic-labels.ts";
 
 export class Telemetry {
@@ -33,6 +34,19 @@ export class Telemetry {
   constructor(reactor: Reactor, log: AccessLog) {
     this.#reactor = reactor;
     this.log = log;
+  }
+
+  /** What was counted so far. @param tunnelsActive  of the whole data plane */
+  snapshot(tunnelsActive: number): MetricsSnapshot {
+    return {
+      traffic: this.traffic.snapshot(),
+      socketsOpen: { ...this.socketsOpen },
+      denials: this.denials.snapshot(),
+      onDemandDns: this.onDemandDns.snapshot(),
+      handshakes: this.handshakes.snapshot(),
+      tunnelsActive,
+      eventsLost: this.events.lost,
+    };
   }
 
   /**

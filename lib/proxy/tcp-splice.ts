@@ -14,8 +14,8 @@ import {
   type Timer,
 } from "#lib/sys/reactor.ts";
 import { socketError } from "#lib/sys/socket.ts";
-import { readScratch } from "./buffers.ts";
-import { CONNECT_TIMEOUT_MS } from "./limits.ts";
+import { readScratch } from "#lib/hbone/buffers.ts";
+import { CONNECT_TIMEOUT_MS } from "#lib/hbone/limits.ts";
 import type { ByteCounts } from "./telemetry/connection.ts";
 
 const CHUNK = 65_536;

@@ -1,5 +1,5 @@
 // What a data plane has counted, as plain data: it crosses threads, and is added up for a scrape.
-import type { HandshakeOutcome } from "../tunnel.ts";
+import type { HandshakeOutcome } from "#lib/hbone/tunnel.ts";
 
 /** Counters of one label set, since the worker started. `labels` are the values in Istio's order (metrics.ts). */
 export interface TrafficSeries {

@@ -1,10 +1,14 @@
-// Our strategic merge patch beside kubectl's own: overlays mean here what they mean there.
+// Our strategic merge patch beside kubectl's and kustomize's own: overlays and manifests mean here what they mean there.
 import assert from "node:assert/strict";
+import { mkdtempDisposable, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
+import { parse } from "yaml";
 import type { JsonObject } from "#lib/kube/json.ts";
+import { strategicMerge } from "#lib/kube/strategic-merge.ts";
 import { WAYPOINT_CLASS } from "../../../istiod/gateway/classes.ts";
 import { render } from "../../../istiod/gateway/render.ts";
-import { strategicMerge } from "../../../istiod/gateway/strategic-merge.ts";
 import { PROGRAM, SETTINGS, waypointGateway } from "../../../istiod/gateway/test-gateway.ts";
 import { run } from "../../../lab/process.ts";
 import { program } from "../binaries.ts";
@@ -181,4 +185,43 @@ for (const [kind, what, patch] of CASES)
     const [mine, theirs] = await Promise.all([patched(ours, {}), patched(object, patch)]);
     assert.deepEqual(mine, theirs);
     assert.notDeepEqual(mine, await patched(object, {}), "the patch changes something");
+  });
+
+/** As `kubectl kustomize` prints the object after the patch. */
+async function kustomized(object: JsonObject, patch: object): Promise<unknown> {
+  await using dir = await mkdtempDisposable(join(tmpdir(), "ambit-merge-"));
+  const { apiVersion, kind, metadata } = object;
+  const { name } = metadata as { readonly name: string };
+  const own = (patch as { readonly metadata?: object }).metadata ?? {};
+  const put = (file: string, json: unknown): Promise<void> =>
+    writeFile(join(dir.path, file), JSON.stringify(json));
+  await put("object.json", object);
+  await put("patch.json", { ...patch, apiVersion, kind, metadata: { ...own, name } });
+  await put("kustomization.yaml", {
+    resources: ["object.json"],
+    patches: [{ path: "patch.json", target: { kind } }],
+  });
+  const command = [await program("kubectl"), "kustomize", dir.path];
+  const { code, stdout, stderr } = await run(command, { allowFailure: true, timeoutMs: 10_000 });
+  assert.equal(code, 0, stderr);
+  return parse(stdout);
+}
+
+/** What kustomize makes no sense of. */
+const BEYOND_KUSTOMIZE = new Set([
+  "a port by its number", // a port without protocol is none of the TCP ports
+  "a port gone",
+  "a volume that changes its source", // $retainKeys stays in the object
+  "an order", // so does $setElementOrder
+  "annotations, and a label gone", // null becomes "null"
+]);
+
+for (const [kind, what, patch] of CASES.filter(([, what]) => !BEYOND_KUSTOMIZE.has(what)))
+  test(`kustomize, ${kind}: ${what}`, async () => {
+    // without what JSON cannot say, and without what kustomize leaves out
+    const { annotations = {}, ...rest } = made.get(kind)?.metadata ?? {};
+    const metadata = Object.keys(annotations).length === 0 ? rest : { ...rest, annotations };
+    const object = JSON.parse(JSON.stringify({ ...made.get(kind), metadata })) as JsonObject;
+    const ours = strategicMerge(object, patch as JsonObject, "kustomize");
+    assert.deepEqual(ours, await kustomized(object, patch));
   });

@@ -1,19 +1,26 @@
 // What `enroll` and `unenroll` share: both set one label on namespaces or pods and report what came of it.
 import * as Flags from "@oclif/core/flags";
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
-import { RESOURCES, type Namespace, type Pod } from "#lib/kube/objects.ts";
-import { AmbitCommand, type Globals } from "./command.ts";
+import { RESOURCES, type Namespace, type Pod, type PodController } from "#lib/kube/objects.ts";
+import type { Globals } from "./command.ts";
+import { enrollTarget, labelPatch, labelsOf, type Target } from "./enroll-target.ts";
 import { CliError, EXIT, type ExitCode } from "./errors.ts";
 import { argument } from "./flags.ts";
 import { MODE_LABEL, tally, tallyText, type Tally } from "./kube/enrollment.ts";
-import { FIELD_MANAGER, openCluster, requireObject } from "./kube/open-cluster.ts";
-import { displayName, findResource } from "./kube/resource-names.ts";
-import { tallyOf, waitEnrolled, type Scope } from "./kube/wait-enrolled.ts";
+import { warnWithoutMesh } from "./kube/mesh-presence.ts";
+import { FIELD_MANAGER, openCluster, type OpenCluster } from "./kube/open-cluster.ts";
+import { displayName } from "./kube/resource-names.ts";
+import { USE_WAYPOINT } from "./kube/waypoints.ts";
+import { KubeCommand } from "./kube-command.ts";
+import { tallyOf, waitEnrolled } from "./kube/wait-enrolled.ts";
 import { API_VERSION } from "./render/output.ts";
+import { formatDuration } from "./render/units.ts";
+import { didYouMean } from "./suggest.ts";
 
 export const enrollArgs = {
   target: argument({
-    description: "ns/<namespace> or pod/<pod> (the pod's namespace comes from -n).",
+    description:
+      "ns/<namespace>, pod/<pod>, or deploy/, sts/ or ds/<name>, whose namespace is that of -n.",
     required: true,
   }),
 };
@@ -23,11 +30,22 @@ export const enrollFlags = {
     summary: "Return when every pod concerned has followed, at most --timeout.",
   }),
   "dry-run": Flags.boolean({ summary: "Say what would happen, and change nothing." }),
+  template: Flags.boolean({
+    summary:
+      "Label the pod template of a Deployment and the like, which restarts its pods; --no-template labels running pods only.",
+    default: true,
+    allowNo: true,
+  }),
+  yes: Flags.boolean({ char: "y", summary: "Do not ask before pods are restarted." }),
 };
 
 export interface EnrollFlags extends Globals {
   readonly wait: boolean;
   readonly "dry-run": boolean;
+  readonly template: boolean;
+  readonly yes: boolean;
+  /** Name of a Gateway in the target's namespace. */
+  readonly waypoint?: string | undefined;
 }
 
 /** How one of the two commands differs from the other. */
@@ -36,12 +54,6 @@ export interface Direction {
   readonly leaving: boolean;
   /** The label's value on a target; null removes it. */
   readonly value: (target: Target, namespace: Namespace | null) => string | null;
-}
-
-export interface Target {
-  readonly resource: Resource;
-  readonly object: KubeObject;
-  readonly scope: Scope;
 }
 
 interface Outcome {
@@ -55,7 +67,7 @@ interface Outcome {
   };
 }
 
-export abstract class EnrollCommand extends AmbitCommand {
+export abstract class EnrollCommand extends KubeCommand {
   protected async change(
     words: readonly string[],
     flags: EnrollFlags,
@@ -66,7 +78,12 @@ export abstract class EnrollCommand extends AmbitCommand {
     const { cluster } = mesh;
     const home = flags.namespace ?? mesh.namespace;
     const targets: Target[] = [];
-    for (const word of words) targets.push(await resolveTarget(cluster, word, home));
+    for (const word of words) targets.push(await enrollTarget(cluster, word, home));
+    if (flags.waypoint !== undefined)
+      for (const { scope } of targets)
+        await this.#requireWaypoint(mesh, scope.namespace, flags.waypoint);
+    await this.#confirmRestart(targets, flags, direction);
+    if (!direction.leaving) await warnWithoutMesh(mesh, this.io);
     const outcomes: Outcome[] = [];
     for (const target of targets)
       outcomes.push(await this.#one(cluster, target, flags, direction, exclude));
@@ -97,7 +114,14 @@ export abstract class EnrollCommand extends AmbitCommand {
     const name = displayName(target.resource, object.metadata.name);
     const namespace = await cluster.get(RESOURCES.namespaces, null, scope.namespace);
     const value = direction.value(target, namespace);
-    const isSame = (object.metadata.labels?.[MODE_LABEL] ?? null) === value;
+    const labels = {
+      [MODE_LABEL]: value,
+      ...(flags.waypoint === undefined ? {} : { [USE_WAYPOINT]: flags.waypoint }),
+    };
+    const isPodsOnly = target.hasTemplate && !flags.template;
+    const old = labelsOf(target);
+    const isSame =
+      !isPodsOnly && Object.entries(labels).every(([key, v]) => (old[key] ?? null) === v);
     if (flags["dry-run"]) {
       const foreseen = await foresee(cluster, target, value, exclude);
       const count = direction.leaving
@@ -112,15 +136,19 @@ export abstract class EnrollCommand extends AmbitCommand {
       );
     }
     for (const pod of exclude)
-      await this.#label(cluster, RESOURCES.pods, scope.namespace, pod, "none");
-    if (!isSame)
-      await this.#label(
-        cluster,
-        target.resource,
-        object.metadata.namespace ?? null,
-        object.metadata.name,
-        value,
-      );
+      await this.#label(cluster, RESOURCES.pods, scope.namespace, pod, { [MODE_LABEL]: "none" });
+    if (isPodsOnly) {
+      const all = await cluster.list(RESOURCES.pods, { namespace: scope.namespace });
+      for (const pod of all.filter((p) => scope.pods?.(p) ?? true))
+        await this.#label(cluster, RESOURCES.pods, scope.namespace, pod.metadata.name, labels);
+    } else if (!isSame) {
+      const { resource } = target;
+      const patch = labelPatch(target, labels);
+      const place = object.metadata.namespace ?? null;
+      const options = { fieldManager: FIELD_MANAGER };
+      await cluster.patch(resource, place, object.metadata.name, patch, options);
+      if (flags.wait && target.hasTemplate) await this.#waitRestarted(cluster, target, flags);
+    }
     const options = {
       leaving: direction.leaving,
       timeoutMs: flags.timeout,
@@ -144,35 +172,65 @@ export abstract class EnrollCommand extends AmbitCommand {
     resource: Resource,
     namespace: string | null,
     name: string,
-    value: string | null,
+    labels: Readonly<Record<string, string | null>>,
   ): Promise<void> {
-    const patch = { metadata: { labels: { [MODE_LABEL]: value } } };
+    const patch = { metadata: { labels } };
     await cluster.patch(resource, namespace, name, patch, { fieldManager: FIELD_MANAGER });
+  }
+
+  /** @throws {CliError} NOT_FOUND: what asks for a waypoint that is not there is served without one */
+  async #requireWaypoint({ cluster }: OpenCluster, namespace: string, name: string): Promise<void> {
+    const { listServed } = await import("./kube/mesh-view.ts");
+    const gateways = await listServed(cluster, RESOURCES.gateways, namespace);
+    if (gateways.some((g) => g.metadata.name === name)) return;
+    throw new CliError("NOT_FOUND", `No waypoint ${name} in namespace ${namespace}`, [
+      ...didYouMean(
+        name,
+        gateways.map((g) => g.metadata.name),
+      ),
+      `make it with: ambit waypoint apply -n ${namespace} --name ${name} --wait`,
+    ]);
+  }
+
+  async #confirmRestart(
+    targets: readonly Target[],
+    flags: EnrollFlags,
+    { verb }: Direction,
+  ): Promise<void> {
+    const names = targets
+      .filter((t) => t.hasTemplate)
+      .map((t) => displayName(t.resource, t.object.metadata.name));
+    if (names.length === 0 || !flags.template || flags["dry-run"]) return;
+    await this.confirm(
+      `The pods of ${names.join(", ")} are restarted to be ${verb} (--no-template labels running pods only). Go on?`,
+      flags.yes,
+    );
+  }
+
+  /** @throws {CliError} TIMEOUT */
+  async #waitRestarted(cluster: Cluster, target: Target, flags: EnrollFlags): Promise<void> {
+    const { readinessOf } = await import("./install/rollout.ts");
+    const { systemClock } = await import("#lib/base/clock.ts");
+    const { name, namespace = "" } = target.object.metadata;
+    const deadline = systemClock.now() + flags.timeout;
+    this.io.err(`waiting for the new pods of ${displayName(target.resource, name)}`);
+    for (;;) {
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- of one of the kinds with a template
+      const now = (await cluster.get(target.resource, namespace, name)) as PodController | null;
+      if (now === null || readinessOf(now).isDone) return;
+      if (systemClock.now() > deadline)
+        throw new CliError(
+          "TIMEOUT",
+          `${displayName(target.resource, name)} has not replaced its pods within ${formatDuration(flags.timeout)}`,
+          [`kubectl -n ${namespace} rollout status ${target.resource.plural}/${name}`],
+        );
+      await systemClock.sleep(RESTART_POLL_MS, this.io.signal);
+      this.io.signal.throwIfAborted();
+    }
   }
 }
 
-/** @throws {CliError} USAGE for another kind, NOT_FOUND */
-async function resolveTarget(cluster: Cluster, word: string, home: string): Promise<Target> {
-  const slash = word.indexOf("/");
-  if (slash < 0)
-    throw new CliError("USAGE", `What is ${JSON.stringify(word)}?`, [
-      `write ns/${word} or pod/${word}`,
-    ]);
-  const resource = findResource(word.slice(0, slash));
-  const name = word.slice(slash + 1);
-  if (resource === RESOURCES.namespaces) {
-    const object = await requireObject(cluster, resource, null, name);
-    return { resource, object, scope: { namespace: name, pod: null } };
-  }
-  if (resource === RESOURCES.pods) {
-    const namespace = home;
-    const object = await requireObject(cluster, resource, namespace, name);
-    return { resource, object, scope: { namespace, pod: name } };
-  }
-  throw new CliError("USAGE", `A ${resource.kind} cannot be enrolled: ${JSON.stringify(word)}`, [
-    "enrol its namespace (ns/…) or its pods (pod/…)",
-  ]);
-}
+const RESTART_POLL_MS = 500;
 
 /** The tally if `value` stood on the target now. */
 async function foresee(
@@ -185,14 +243,14 @@ async function foresee(
   const namespace = await cluster.get(RESOURCES.namespaces, null, scope.namespace);
   const all = await cluster.list(RESOURCES.pods, { namespace: scope.namespace });
   const pods = all
-    .filter((p) => scope.pod === null || p.metadata.name === scope.pod)
+    .filter((p) => scope.pods?.(p) ?? true)
     .map((p): Pod => {
       if (exclude.includes(p.metadata.name)) return withLabel(p, "none");
-      return scope.pod === null ? p : withLabel(p, value);
+      return scope.pods === null ? p : withLabel(p, value);
     })
     // What the agent will have undone counts as undone.
     .map((p) => ({ ...p, metadata: { ...p.metadata, annotations: {} } }));
-  const after = scope.pod === null && namespace !== null ? withLabel(namespace, value) : namespace;
+  const after = scope.pods === null && namespace !== null ? withLabel(namespace, value) : namespace;
   return tally(pods, after);
 }
 

@@ -181,7 +181,7 @@ test("mistakes name the thing, what is near, and what to do", async () => {
     ["tunnels -o jsno", '--output: No such output format: "jsno"', "did you mean json?"],
     ["tunnels --timeout 5", "--timeout: Not a duration", "500ms, 15s"],
     ["get podz", 'No such kind: "podz"', "did you mean pod or pods?"],
-    ["enroll shop", 'What is "shop"?', "ns/shop or pod/shop"],
+    ["enroll shop", 'What is "shop"?', "ns/shop, pod/shop or deploy/shop"],
     ["apply", "Missing: --file", "--help shows the usage"],
     ["zc log --level", "Flag --level expects a value", "--help shows the usage"],
     ["completion fihs", 'No completion for "fihs"', "did you mean fish?"],

@@ -26,5 +26,5 @@ const { runAmbit } = await import("../program.ts");
 const alive = setInterval(() => undefined, 2 ** 30);
 process.exitCode = await runAmbit(process.argv.slice(2), io);
 clearInterval(alive);
-// What an interrupted command was waiting for may still keep Node alive.
-if (io.signal.aborted) process.exit();
+// What a command gave up or was interrupted in may still keep Node alive; what it said goes out first.
+process.stdout.write("", () => process.stderr.write("", () => process.exit()));

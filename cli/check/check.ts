@@ -34,6 +34,8 @@ export interface CheckResult {
   readonly title: string;
   readonly result: "success" | "warning" | "error" | "skipped";
   readonly findings: readonly Finding[];
+  /** Nobody could look: its finding says why. */
+  readonly isUnchecked?: true;
   /** Why it was skipped. */
   readonly reason?: string;
 }

@@ -12,6 +12,8 @@ import { gather, type Gathered } from "../source/mesh-source.ts";
 export interface ContextOptions {
   /** Of `-n`: only this namespace's data plane. */
   readonly namespace?: string | undefined;
+  /** Only this node's pods and its ztunnel. */
+  readonly node?: string | undefined;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
   readonly now: number;
@@ -20,6 +22,7 @@ export interface ContextOptions {
 export class CheckContext {
   readonly kube: Kube;
   readonly namespace: string | undefined;
+  readonly node: string | undefined;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
   readonly now: number;
@@ -27,9 +30,10 @@ export class CheckContext {
   #source: Promise<KubeSource> | null = null;
   #dumps: Promise<Gathered<ConfigDump> | null> | null = null;
 
-  constructor(kube: Kube, { namespace, timeoutMs, signal, now }: ContextOptions) {
+  constructor(kube: Kube, { namespace, node, timeoutMs, signal, now }: ContextOptions) {
     this.kube = kube;
     this.namespace = namespace;
+    this.node = node;
     this.timeoutMs = timeoutMs;
     this.signal = signal;
     this.now = now;
@@ -40,7 +44,7 @@ export class CheckContext {
     const key = `${resource.plural}.${resource.group}`;
     let found = this.#lists.get(key);
     if (found === undefined) {
-      found = this.kube.cluster.list(resource).catch((error: unknown) => {
+      found = this.#onNode(resource).catch((error: unknown) => {
         if (error instanceof KubeError && error.code === "NOT_SERVED") return [];
         throw error;
       });
@@ -48,6 +52,16 @@ export class CheckContext {
     }
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the key is the resource's
     return found as Promise<readonly T[]>;
+  }
+
+  #onNode(resource: Resource): Promise<readonly KubeObject[]> {
+    const { cluster } = this.kube;
+    if (this.node === undefined) return cluster.list(resource);
+    if (resource.kind === RESOURCES.pods.kind)
+      return cluster.list(resource, { fieldSelector: `spec.nodeName=${this.node}` });
+    if (resource.kind === RESOURCES.nodes.kind)
+      return cluster.list(resource, { fieldSelector: `metadata.name=${this.node}` });
+    return cluster.list(resource);
   }
 
   /** Namespaces checks of the data plane look at, by name. */
@@ -75,8 +89,8 @@ export class CheckContext {
   dumps(): Promise<Gathered<ConfigDump> | null> {
     this.#dumps ??= this.source().then(async (source) => {
       try {
-        const { timeoutMs, signal } = this;
-        return await gather(source, "/config_dump", parseConfigDump, { timeoutMs, signal });
+        const { node, timeoutMs, signal } = this;
+        return await gather(source, "/config_dump", parseConfigDump, { node, timeoutMs, signal });
       } catch (error) {
         this.signal.throwIfAborted();
         if (error instanceof CliError) return null;

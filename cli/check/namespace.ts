@@ -6,6 +6,7 @@ import { findGateway, gatewayClassOf, readMeshView, type MeshView } from "../kub
 import { actionOf, hasTargets, l7Fields, mayAllow, mtlsOf, selectsPod } from "../kube/policies.ts";
 import {
   GATEWAY_NAME,
+  isProgrammed,
   trafficOf,
   waypointFault,
   waypointPrincipal,
@@ -198,15 +199,20 @@ async function waypointFindings(context: CheckContext): Promise<Finding[]> {
     const gateway = findGateway(view, use);
     const gatewayClass = gateway === null ? null : gatewayClassOf(view, gateway);
     const fault = waypointFault(use, kind, namespace, gateway, gatewayClass);
-    if (fault === null) return;
+    const isDown = fault === null && gateway !== null && !isProgrammed(gateway);
+    if (fault === null && !isDown) return;
     const who =
       use.level === "namespace"
         ? `namespace/${namespace.metadata.name}`
         : `${kind === "service" ? "service" : "pod"}/${namespace.metadata.name}/${o.metadata.name}`;
+    const asked = `${who} asks for waypoint ${use.namespace}/${use.name}, which`;
     found.set(`${who} ${use.name}`, {
-      text: `${who} asks for waypoint ${use.namespace}/${use.name}, which is ${fault}: policies of layer 7 are bypassed`,
+      text:
+        fault === null
+          ? `${asked} has no ready pod: its traffic is refused, never sent around it`
+          : `${asked} is ${fault}: policies with targetRefs are bypassed`,
       object: who,
-      hint: FAULT_HINT[fault](use.name, use.namespace),
+      hint: FAULT_HINT[fault ?? "not programmed"](use.name, use.namespace),
     });
   };
   for (const s of services) look(s, "service");

@@ -28,6 +28,7 @@ export const POST_CHECKS: readonly Check[] = [
     async run(context) {
       const found: Finding[] = [];
       for (const { kind, name, resource } of PARTS) {
+        if (context.node !== undefined && kind === "deployment") continue; // at home on no node
         const namespace = context.kube.meshNamespace;
         const object = `${kind}/${namespace}/${name}`;
         const part = await context.kube.cluster.get(resource, namespace, name);
@@ -35,10 +36,20 @@ export const POST_CHECKS: readonly Check[] = [
           found.push({ text: `${object} does not exist`, object, hint: "ambit install" });
           continue;
         }
+        if (context.node !== undefined && (await partPods(context, name)).length === 0) {
+          const hint = `kubectl -n ${namespace} describe ${kind} ${name}`;
+          found.push({ text: `${object} runs no pod on node ${context.node}`, object, hint });
+          continue;
+        }
         const { ready, desired, isDone } = readinessOf(part);
+        if (kind === "deployment" && desired === 0) {
+          const hint = `kubectl -n ${namespace} scale ${kind} ${name} --replicas 1`;
+          found.push({ text: `${object} is scaled to 0 replicas`, object, hint });
+          continue;
+        }
         if (isDone) continue;
         const pods = await unreadyPods(context, part.spec?.selector?.matchLabels ?? {});
-        if (pods.length === 0)
+        if (pods.length === 0 && context.node === undefined)
           found.push({
             text: `${object} has ${ready} of ${desired} ready`,
             object,

@@ -130,7 +130,7 @@ export const PRE_CHECKS: readonly Check[] = [
       if (platformOf(await context.list(RESOURCES.nodes)) === "gke")
         found.push({
           text: "GKE admits critical pods outside kube-system only under a ResourceQuota",
-          hint: "use an overlay with manifests/components/gke-quota: --overlay DIR",
+          hint: "use an overlay with manifests/components/gke: --overlay DIR",
         });
       return found;
     },

@@ -16,10 +16,15 @@ export const CHECKS: Readonly<Record<Phase, readonly Check[]>> = {
   namespace: NAMESPACE_CHECKS,
 };
 
+/** Checks that mean something with the pods of one node alone. */
+const OF_A_NODE: ReadonlySet<string> = new Set(["C20", "C21", "C22", "C23", "C30", "C31"]);
+
 export interface RunOptions {
   readonly io: Pick<Io, "signal" | "now">;
   readonly timeoutMs: number;
   readonly namespace?: string | undefined;
+  /** Only what can be said of one node. */
+  readonly node?: string | undefined;
   /** Ids; all without. */
   readonly only?: readonly string[] | undefined;
 }
@@ -28,16 +33,16 @@ export interface RunOptions {
 export async function runChecks(
   kube: Kube,
   phases: Phase | readonly Phase[],
-  { io, timeoutMs, namespace, only }: RunOptions,
+  { io, timeoutMs, namespace, node, only }: RunOptions,
 ): Promise<CheckResult[]> {
   if (only !== undefined) requireKnown(only);
   await kube.server.version(AbortSignal.any([io.signal, AbortSignal.timeout(timeoutMs)]));
   const { signal } = io;
-  const context = new CheckContext(kube, { namespace, timeoutMs, signal, now: io.now() });
+  const context = new CheckContext(kube, { namespace, node, timeoutMs, signal, now: io.now() });
   const results: CheckResult[] = [];
   for (const phase of typeof phases === "string" ? [phases] : phases)
     for (const check of CHECKS[phase])
-      if (only === undefined || only.includes(check.id))
+      if (only?.includes(check.id) ?? (node === undefined || OF_A_NODE.has(check.id)))
         results.push(await runOne(check, phase, context));
   return results;
 }
@@ -56,7 +61,7 @@ async function runOne(check: Check, phase: Phase, context: CheckContext): Promis
       text: `could not be checked: ${error.message}`,
       hint: "check again with credentials that may read it: --context, --as",
     };
-    return { id, phase, title, result: "warning", findings: [finding] };
+    return { id, phase, title, result: "warning", findings: [finding], isUnchecked: true };
   }
 }
 

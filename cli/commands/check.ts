@@ -1,7 +1,9 @@
 // `ambit check`
 import * as Flags from "@oclif/core/flags";
+import { RESOURCES } from "#lib/kube/objects.ts";
 import type { CheckResult, Phase } from "../check/check.ts";
 import { EXIT, type ExitCode } from "../errors.ts";
+import { requireObject } from "../kube/open-cluster.ts";
 import { KubeCommand } from "../kube-command.ts";
 import { API_VERSION } from "../render/output.ts";
 
@@ -9,14 +11,19 @@ export class Check extends KubeCommand {
   static override summary =
     "Look for what is wrong with a cluster, the mesh in it, or a namespace.";
   static override description =
-    "With --pre: may the mesh be installed? Without: does it run, and is what namespaces ask for so? Each check has an id that stays; a finding comes with what helps. Exits 3 when an error is found, or with --fail-on warning a warning.";
+    "With --pre: may the mesh be installed? Without: does it run, and is what namespaces ask for so? Each check has an id that stays; a finding comes with what helps. Exits 3 when an error is found, or with --fail-on warning a warning; 6 when nothing could be checked.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> --pre",
     "<%= config.bin %> <%= command.id %> -n shop",
+    "<%= config.bin %> <%= command.id %> --node worker-1",
     "<%= config.bin %> <%= command.id %> --only C40,C41 -o json",
   ];
   static override flags = {
     pre: Flags.boolean({ summary: "What an installation needs." }),
+    node: Flags.string({
+      summary: "Only what concerns this node: its agent, its ztunnel, its pods.",
+      helpValue: "<node>",
+    }),
     only: Flags.string({
       summary: "Only these checks.",
       helpValue: "<id>",
@@ -33,11 +40,14 @@ export class Check extends KubeCommand {
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(Check);
     const kube = await this.connect(flags);
+    if (flags.node !== undefined)
+      await requireObject(kube.cluster, RESOURCES.nodes, null, flags.node);
     const { runChecks } = await import("../check/run.ts");
     const results = await runChecks(kube, phasesFor(flags), {
       io: this.io,
       timeoutMs: flags.timeout,
       namespace: flags.namespace,
+      node: flags.node,
       only: flags.only?.map((id) => id.toUpperCase()),
     });
     const has = (result: CheckResult["result"]): boolean =>
@@ -51,7 +61,11 @@ export class Check extends KubeCommand {
       },
       flags,
     );
-    return failed ? EXIT.finding : EXIT.ok;
+    if (failed) return EXIT.finding;
+    // All silence is no good news.
+    const looked = results.filter((r) => r.result !== "skipped");
+    const isBlind = looked.length > 0 && looked.every((r) => r.isUnchecked === true);
+    return isBlind ? EXIT.unreachable : EXIT.ok;
   }
 }
 

@@ -1,13 +1,22 @@
 // `ambit delete`
 import * as Flags from "@oclif/core/flags";
 import type { Resource } from "#lib/kube/cluster.ts";
+import { groupOf } from "#lib/kube/objects.ts";
 import { AmbitCommand } from "../command.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { argument } from "../flags.ts";
+import { findKind, refuseUnknown } from "../kube/find-kind.ts";
 import { namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
 import { readManifests } from "../kube/read-manifests.ts";
-import { displayName, findResource, parseTargets, type Target } from "../kube/resource-names.ts";
+import { displayName, targetWords, type Target } from "../kube/resource-names.ts";
 import { API_VERSION } from "../render/output.ts";
+
+/** A kind as it was written. */
+interface Word {
+  readonly kind: string;
+  readonly name: string;
+  readonly namespace?: string | undefined;
+}
 
 interface Doomed {
   readonly resource: Resource;
@@ -41,8 +50,16 @@ export class Delete extends AmbitCommand {
 
   override async run(): Promise<ExitCode> {
     const { argv, flags } = await this.parse(Delete);
-    const targets = await this.#targets(argv.map(String), flags.file);
+    const words = await this.#words(argv.map(String), flags.file);
+    refuseUnknown(
+      flags,
+      this.io.env,
+      words.map((w) => w.kind),
+    );
     const mesh = await openCluster(flags, this.io);
+    const targets: (Target & { readonly namespace?: string | undefined })[] = [];
+    for (const { kind, ...rest } of words)
+      targets.push({ resource: await findKind(mesh, kind), ...rest });
     const { cluster } = mesh;
     const doomed = targets.map(({ resource, name, namespace }): Doomed => {
       const place = namespaceFor(resource, flags, mesh);
@@ -72,20 +89,20 @@ export class Delete extends AmbitCommand {
   }
 
   /** `namespace` is undefined where `-n` decides. */
-  async #targets(
+  async #words(
     words: readonly string[],
     files: readonly string[] | undefined,
-  ): Promise<readonly (Target & { readonly namespace?: string | undefined })[]> {
+  ): Promise<readonly Word[]> {
     if (files !== undefined) {
       if (words.length > 0)
         throw new CliError("USAGE", "Names and -f exclude each other", ["give one of them"]);
-      return (await readManifests(files, this.io)).map(({ kind, metadata }) => ({
-        resource: findResource(kind),
+      return (await readManifests(files, this.io)).map(({ apiVersion, kind, metadata }) => ({
+        kind: groupOf(apiVersion) === "" ? kind : `${kind}.${groupOf(apiVersion)}`,
         namespace: metadata.namespace,
         name: metadata.name,
       }));
     }
-    const targets = words.length === 0 ? [] : parseTargets(words);
+    const targets = words.length === 0 ? [] : targetWords(words);
     if (targets.length === 0)
       throw new CliError("USAGE", "Nothing to delete", [
         "write a kind and a name, kind/name, or -f FILE",

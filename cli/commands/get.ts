@@ -4,9 +4,10 @@ import type { KubeObject } from "#lib/kube/cluster.ts";
 import { AmbitCommand, type Globals } from "../command.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { argument, selectorFlag } from "../flags.ts";
+import { findKind, refuseUnknown } from "../kube/find-kind.ts";
 import { objectColumns } from "../kube/object-columns.ts";
 import { namespaceFor, openCluster, requireObject } from "../kube/open-cluster.ts";
-import { displayObject, findResource } from "../kube/resource-names.ts";
+import { displayObject } from "../kube/resource-names.ts";
 import type { View } from "../render/output.ts";
 
 export class Get extends AmbitCommand {
@@ -19,7 +20,8 @@ export class Get extends AmbitCommand {
   ];
   static override args = {
     kind: argument({
-      description: "Kind, also short: po, svc, ns, ap, pa, or kind/name.",
+      description:
+        "Kind, also short: po, svc, ns, ap, pa, or kind/name. In a cluster any kind it serves.",
       required: true,
     }),
     name: argument({ description: "Only this object.", required: false }),
@@ -36,8 +38,9 @@ export class Get extends AmbitCommand {
     const { args, flags } = await this.parse(Get);
     const [kind = "", slashName] = args.kind.split("/", 2);
     const name = args.name ?? slashName;
-    const resource = findResource(kind);
+    refuseUnknown(flags, this.io.env, [kind]);
     const mesh = await openCluster(flags, this.io);
+    const resource = await findKind(mesh, kind);
     const { cluster } = mesh;
     const everywhere = flags["all-namespaces"] || !resource.namespaced;
     const namespace = everywhere ? null : namespaceFor(resource, flags, mesh);
@@ -81,7 +84,7 @@ export class Get extends AmbitCommand {
         await this.show(view(changed), { ...flags, "no-headers": flags["no-headers"] || !isFirst });
     };
     const key = (rows: readonly KubeObject[]): string => rows.map(version).join(" ");
-    await repeat(look, key, show, this.io.signal);
+    await repeat(look, key, show, this.io);
     return EXIT.interrupted;
   }
 }

@@ -1,6 +1,8 @@
 // `ambit install`
 import * as Flags from "@oclif/core/flags";
+import { systemClock } from "#lib/base/clock.ts";
 import { RESOURCES } from "#lib/kube/objects.ts";
+import type { CheckResult } from "../check/check.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { duration } from "../flags.ts";
 import type { StageResult } from "../install/apply-stages.ts";
@@ -11,6 +13,9 @@ import { API_VERSION } from "../render/output.ts";
 import { renderTable } from "../render/table.ts";
 import { formatDuration } from "../render/units.ts";
 
+/** Ztunnels come back to an istiod that was replaced within this time: their longest pause between attempts, twice. */
+const SETTLE_MS = 30_000;
+const SETTLE_POLL_MS = 1_000;
 /** Longest wait for one answer while checking. */
 const CHECK_TIMEOUT_MS = 15_000;
 
@@ -47,7 +52,7 @@ export class Install extends KubeCommand {
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(Install);
-    const objects = await renderManifests(flags);
+    const objects = await renderManifests(flags, this.io);
     const kube = await this.connect(flags);
     const dryRun = flags["dry-run"];
     if (dryRun === "client") return await this.#listOnly(objects, flags);
@@ -130,8 +135,15 @@ export class Install extends KubeCommand {
 
   async #verify(kube: Kube): Promise<ExitCode> {
     const { runChecks } = await import("../check/run.ts");
-    const results = await runChecks(kube, "post", { io: this.io, timeoutMs: CHECK_TIMEOUT_MS });
-    const bad = results.filter((r) => r.result !== "success" && r.result !== "skipped");
+    const deadline = systemClock.now() + SETTLE_MS;
+    let bad: CheckResult[];
+    for (;;) {
+      const results = await runChecks(kube, "post", { io: this.io, timeoutMs: CHECK_TIMEOUT_MS });
+      bad = results.filter((r) => r.result !== "success" && r.result !== "skipped");
+      if (bad.every((r) => r.result !== "error") || systemClock.now() > deadline) break;
+      await systemClock.sleep(SETTLE_POLL_MS, this.io.signal);
+      this.io.signal.throwIfAborted();
+    }
     for (const r of bad)
       for (const f of r.findings) this.io.err(`${r.result}: ${r.id} ${f.text}; ${f.hint}`);
     const failed = bad.some((r) => r.result === "error");

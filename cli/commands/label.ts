@@ -12,7 +12,8 @@ import {
   requireObject,
   type OpenCluster,
 } from "../kube/open-cluster.ts";
-import { displayName, findResource, parseTargets } from "../kube/resource-names.ts";
+import { findKind, findTargets } from "../kube/find-kind.ts";
+import { displayName } from "../kube/resource-names.ts";
 import { API_VERSION } from "../render/output.ts";
 
 interface Labelled {
@@ -96,7 +97,7 @@ export class Label extends AmbitCommand {
         "write a kind and a name, e.g. namespace shop",
       ]);
     if (flags.all || flags.selector !== undefined) {
-      const resource = findResource(words[0] ?? "");
+      const resource = await findKind(mesh, words[0] ?? "");
       if (words.length > 1) throw new CliError("USAGE", "Names and --all or -l exclude each other");
       const namespace = flags["all-namespaces"] ? null : namespaceFor(resource, flags, mesh);
       const objects = await cluster.list(resource, {
@@ -109,7 +110,7 @@ export class Label extends AmbitCommand {
         ]);
       return objects.map((object) => ({ resource, object }));
     }
-    const targets = parseTargets(words);
+    const targets = await findTargets(mesh, words);
     if (targets.length === 0)
       throw new CliError("USAGE", `Which ${words[0]}?`, ["give a name, --all or -l"]);
     const found: Labelled[] = [];

@@ -176,7 +176,7 @@ test("a pod left out with --exclude is not captured", async () => {
 
 test("what cannot be enrolled is refused with what can", async () => {
   await using lab = await shop();
-  const kind = await lab.run("enroll deploy/web");
+  const kind = await lab.run("enroll svc/web");
   assert.deepEqual([kind.code, /enrol its namespace/.test(kind.stderr)], [2, true]);
   const near = await lab.run("enroll ns/shpo");
   assert.deepEqual([near.code, /did you mean shop\?/.test(near.stderr)], [4, true]);

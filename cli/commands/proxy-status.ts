@@ -3,9 +3,11 @@ import { RESOURCES, type Pod } from "#lib/kube/objects.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { argument, nodeFlag } from "../flags.ts";
 import { GATEWAY_NAME, WAYPOINT_CLASS } from "../kube/waypoints.ts";
+import { whySilent } from "../kube/mesh-presence.ts";
 import { KubeCommand } from "../kube-command.ts";
 import { listDocument } from "../render/output.ts";
 import type { Column } from "../render/table.ts";
+import { ageSince } from "../render/units.ts";
 import { didYouMean } from "../suggest.ts";
 import type { SyncedProxy } from "../source/sync-status.ts";
 
@@ -20,6 +22,8 @@ interface Row {
   readonly istiod: string;
   readonly version: string;
   readonly sync: string;
+  /** RFC 3339, or empty. */
+  readonly lastAck: string;
   readonly types: SyncedProxy["types"];
 }
 
@@ -27,7 +31,7 @@ export class ProxyStatus extends KubeCommand {
   static override summary =
     "Say which proxies are connected to istiod, and whether they have everything.";
   static override description =
-    "Asks every istiod. SYNCED: all that was sent is acknowledged; STALE: not yet; NOT CONNECTED: istiod does not know the proxy. Exits 3 when a proxy is not in sync.";
+    "Asks every istiod. SYNCED: all that was sent is acknowledged, the last of it LAST-ACK ago; STALE: not yet; NOT CONNECTED: istiod does not know the proxy. Exits 3 when a proxy is not in sync.";
   static override examples = [
     "<%= config.bin %> <%= command.id %>",
     "<%= config.bin %> <%= command.id %> ztunnel-x7k2p.istio-system -o wide",
@@ -51,9 +55,12 @@ export class ProxyStatus extends KubeCommand {
       syncStatus(new KubeSource(kube), this.deadline(flags.timeout)),
     ]);
     if (synced === null)
-      throw new CliError("UNREACHABLE", `No istiod of ${kube.name} answers`, [
-        "ambit status shows which parts run",
-      ]);
+      throw await whySilent(
+        kube,
+        new CliError("UNREACHABLE", `No istiod of ${kube.name} answers`, [
+          "ambit status shows which parts run",
+        ]),
+      );
     const all = [
       ...ztunnels.map((p) => rowOf(p, "ztunnel", synced)),
       ...gateways.map((p) => rowOf(p, "waypoint", synced)),
@@ -65,7 +72,7 @@ export class ProxyStatus extends KubeCommand {
     await this.show(
       {
         rows,
-        columns: columnsFor(rows),
+        columns: columnsFor(rows, this.io.now()),
         name: (r) => `pod/${r.name}`,
         document: listDocument("ProxyStatusList", rows, { generatedAt, partial: [] }),
         empty: "no proxies",
@@ -92,6 +99,7 @@ function rowOf(pod: Pod, kind: Row["kind"], synced: readonly SyncedProxy[]): Row
       client === undefined
         ? "NOT CONNECTED"
         : (states.find((s) => s === "STALE" || s === "NOT_SENT") ?? "SYNCED"),
+    lastAck: client?.lastAck ?? "",
     types: client?.types ?? [],
   };
 }
@@ -122,7 +130,7 @@ function chosen(
   ]);
 }
 
-function columnsFor(rows: readonly Row[]): readonly Column<Row>[] {
+function columnsFor(rows: readonly Row[], now: number): readonly Column<Row>[] {
   const types = [...new Set(rows.flatMap((r) => r.types.map((t) => t.type)))];
   return [
     { header: "NAME", value: (r) => `${r.name}.${r.namespace}` },
@@ -131,6 +139,7 @@ function columnsFor(rows: readonly Row[]): readonly Column<Row>[] {
     { header: "ISTIOD", value: (r) => r.istiod || "-" },
     { header: "VERSION", value: (r) => r.version || "-" },
     { header: "SYNC", value: (r) => r.sync },
+    { header: "LAST-ACK", value: (r) => (r.lastAck === "" ? "-" : ageSince(r.lastAck, now)) },
     ...types.map((type) => ({
       header: type.toUpperCase(),
       wide: true,

@@ -35,7 +35,7 @@ export class Status extends KubeCommand {
     if (flags.watch) {
       const { repeat } = await import("../kube/repeat.ts");
       const key = ({ mesh, namespaces }: Answer): string => JSON.stringify([mesh, namespaces]);
-      await repeat(look, key, (answer) => this.#print(answer, flags), this.io.signal);
+      await repeat(look, key, (answer) => this.#print(answer, flags), this.io);
       return EXIT.interrupted;
     }
     const deadline = Date.now() + flags.timeout;

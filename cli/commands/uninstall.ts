@@ -12,6 +12,7 @@ import { KubeCommand } from "../kube-command.ts";
 import { API_VERSION } from "../render/output.ts";
 import { formatDuration } from "../render/units.ts";
 import type { Enrolled } from "../uninstall/enrolled.ts";
+import { deleteNamespace } from "../uninstall/delete-namespace.ts";
 import type { Doomed } from "../uninstall/plan.ts";
 
 const POLL_MS = 500;
@@ -33,7 +34,7 @@ export class Uninstall extends KubeCommand {
     yes: Flags.boolean({ char: "y", aliases: ["skip-confirmation"], summary: "Do not ask." }),
     "dry-run": Flags.boolean({ summary: "Say what would go, in order, and change nothing." }),
     timeout: duration({
-      summary: "Longest wait for pods to be released or to end.",
+      summary: "Longest wait for pods to be released or to end, or for the namespace to be gone.",
       default: 120_000,
       defaultHelp: async () => "2m",
     }),
@@ -57,8 +58,12 @@ export class Uninstall extends KubeCommand {
         `waypoints ${waypoints.map((w) => `${w.namespace}/${w.name}`).join(", ")}, which nobody keeps up any more: --purge deletes them`,
       );
     for (const k of kept) this.io.err(`stays: ${k}`);
-    if (!flags["dry-run"])
-      await this.confirm(`Remove the mesh from ${kube.name}: ${doomed.length} objects?`, flags.yes);
+    const isNothing = doomed.length === 0 && plan.namespace === null && !hasAny;
+    if (!flags["dry-run"] && !isNothing)
+      await this.confirm(
+        `Remove the mesh from ${kube.name}: ${doomed.length + (plan.namespace === null ? 0 : 1)} objects?`,
+        flags.yes,
+      );
     const items: { object: string; change: string }[] = [];
     if (flags.unenroll)
       for (const name of [
@@ -92,7 +97,7 @@ export class Uninstall extends KubeCommand {
     }
     if (!flags["dry-run"]) await this.#waitCrds(kube, doomed, flags.timeout);
     if (plan.namespace !== null) {
-      if (!flags["dry-run"]) await kube.cluster.delete(RESOURCES.namespaces, null, plan.namespace);
+      if (!flags["dry-run"]) await deleteNamespace(kube, plan.namespace, this.io, flags.timeout);
       items.push({
         object: `namespace/${plan.namespace}`,
         change: flags["dry-run"] ? "would be deleted" : "deleted",
@@ -138,6 +143,7 @@ export class Uninstall extends KubeCommand {
     const object = d.waits ? await kube.cluster.get(d.resource, d.namespace, d.name) : null;
     await kube.cluster.delete(d.resource, d.namespace, d.name);
     if (object === null) return;
+    this.io.err(`waiting until the pods of ${displayName(d.resource, d.name)} have ended`);
     const deadline = systemClock.now() + timeoutMs;
     for (;;) {
       const left = await podsOf(kube, object as PodController);

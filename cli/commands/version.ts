@@ -9,6 +9,9 @@ import { parseConfigDump } from "../source/config-dump.ts";
 import { gather, type GatherOptions } from "../source/mesh-source.ts";
 import { gatherOptions, openLiveSource, openSource, type SourceFlags } from "../source/open.ts";
 
+/** Failures that mean there is no mesh to ask. */
+const NO_MESH: ReadonlySet<string> = new Set(["UNREACHABLE", "NOT_FOUND"]);
+
 interface Mesh {
   readonly controlPlane: string | null;
   readonly dataPlane: readonly DataPlane[];
@@ -79,8 +82,9 @@ export class Version extends AmbitCommand {
         partial,
       };
     } catch (error) {
-      if (!(error instanceof CliError) || error.code !== "UNREACHABLE") throw error;
+      if (!(error instanceof CliError) || !NO_MESH.has(error.code)) throw error;
       this.io.err(`${error.message}; showing this program's version only`);
+      for (const hint of error.hints) this.io.err(`  ${hint}`);
       return null;
     }
   }

@@ -28,7 +28,7 @@ export function waypointAnswer(
     return {
       waypoint: null,
       text: `none (${label} asks for ${name})`,
-      notes: [`${name} is ${fault}: policies of layer 7 are bypassed (C33)`],
+      notes: [`${name} is ${fault}: policies with targetRefs are bypassed (C33)`],
     };
   const traffic = gateway === null ? "service" : trafficOf(gateway, gatewayClass);
   if (!takes(traffic, kind))

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import * as Flags from "@oclif/core/flags";
 import type { JsonObject } from "#lib/kube/json.ts";
 import { CliError } from "../errors.ts";
+import type { Io } from "../io.ts";
 import { didYouMean } from "../suggest.ts";
 import { applySettings, parseSettings } from "./settings.ts";
 
@@ -27,6 +28,14 @@ export const manifestFlags = {
     multiple: true,
     multipleNonGreedy: true,
   }),
+  file: Flags.string({
+    char: "f",
+    aliases: ["filename"],
+    summary: "The same keys as YAML, meshConfig as a mapping; flags go before it. - for stdin.",
+    helpValue: "<file>",
+    multiple: true,
+    multipleNonGreedy: true,
+  }),
   hub: Flags.string({ summary: "Registry of the image; same as --set hub=…." }),
   tag: Flags.string({ summary: "Tag of the image; same as --set tag=…." }),
 } as const;
@@ -35,13 +44,22 @@ export interface ManifestFlags {
   readonly profile: string;
   readonly overlay?: string | undefined;
   readonly set?: string[] | undefined;
+  readonly file?: string[] | undefined;
   readonly hub?: string | undefined;
   readonly tag?: string | undefined;
 }
 
 /** The objects as they are to be applied. @throws {CliError} USAGE, BAD_INPUT */
-export async function renderManifests(flags: ManifestFlags): Promise<JsonObject[]> {
-  const settings = parseSettings(flags.set ?? [], flags);
+export async function renderManifests(
+  flags: ManifestFlags,
+  io: Pick<Io, "stdin">,
+): Promise<JsonObject[]> {
+  const { hub, tag, file = [], set = [] } = flags;
+  const words =
+    file.length === 0 ? [] : await (await import("./values-file.ts")).readValues(file, io);
+  if (hub !== undefined) words.push(`hub=${hub}`);
+  if (tag !== undefined) words.push(`tag=${tag}`);
+  const settings = parseSettings([...words, ...set]);
   const { renderKustomization } = await import("../manifest/render.ts");
   const dir = flags.overlay ?? (await profileDir(flags.profile));
   return await applySettings(await renderKustomization(dir), settings);

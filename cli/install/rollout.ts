@@ -8,6 +8,7 @@ import type { Kube } from "../kube/connect.ts";
 import { isReady, podProblem } from "../kube/pod-state.ts";
 import { metadataOf, textAt } from "../manifest/object-id.ts";
 import { formatDuration } from "../render/units.ts";
+import { nodeTrouble, refusedPods } from "./obstacles.ts";
 
 const POLL_MS = 500;
 
@@ -98,7 +99,10 @@ async function notReady(
   for (const c of controllers) {
     if (c === null || readinessOf(c).isDone) continue;
     names.push(`${c.kind.toLowerCase()}/${c.metadata.name}`);
-    for (const pod of await podsOf(kube, c)) {
+    const pods = await podsOf(kube, c);
+    if (pods.length < readinessOf(c).desired || pods.every(isReady))
+      hints.push(...(await refusedPods(kube, c)));
+    for (const pod of pods) {
       if (hints.length >= MAX_HINTS) break;
       hints.push(...(await podHints(kube, pod, signal)));
     }
@@ -106,7 +110,7 @@ async function notReady(
   hints.push("ambit check says what else is wrong; running ambit install again goes on from here");
   return new CliError(
     "TIMEOUT",
-    `${names.join(", ")} not ready after ${formatDuration(afterMs)}: ${ready} of ${desired}`,
+    `${names.join(", ")} not ready after ${formatDuration(afterMs)}: ${ready} of ${desired}${ready < desired ? "" : " ready, but not all are new"}`,
     hints,
   );
 }
@@ -134,6 +138,8 @@ export async function podHints(kube: Kube, pod: Pod, signal: AbortSignal): Promi
   const last =
     problem?.container == null ? "" : await lastLogLine(kube, pod, problem.container, signal);
   if (last !== "") lines.push(`its last words: ${last}`);
+  const trouble = await nodeTrouble(kube, pod.spec?.nodeName);
+  if (trouble !== "") lines.push(trouble);
   lines.push(`kubectl -n ${namespace} describe pod ${name}`);
   return lines;
 }

@@ -19,14 +19,9 @@ const KEYS = ["image", "hub", "tag", "imagePullPolicy", "meshConfig.<field>"] as
 const PULL_POLICIES = ["Always", "IfNotPresent", "Never"];
 
 /** @param words  `key=value` each. @throws {CliError} USAGE */
-export function parseSettings(
-  words: readonly string[],
-  flags: { readonly hub?: string | undefined; readonly tag?: string | undefined } = {},
-): Settings {
+export function parseSettings(words: readonly string[]): Settings {
   const values = new Map<string, string>();
   const meshConfig = new Map<string, string>();
-  if (flags.hub !== undefined) values.set("hub", flags.hub);
-  if (flags.tag !== undefined) values.set("tag", flags.tag);
   for (const word of words) {
     const equals = word.indexOf("=");
     if (equals < 1)

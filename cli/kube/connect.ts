@@ -9,6 +9,9 @@ import { requireKubernetes } from "../place.ts";
 /** istioctl's and our default for where the control plane lives. */
 export const MESH_NAMESPACE = "istio-system";
 
+/** Of one request, however long a command may wait for what it has asked for. */
+const MAX_ANSWER_MS = 30_000;
+
 export interface Kube {
   readonly server: ApiServer;
   readonly cluster: ApiServerCluster;
@@ -36,6 +39,7 @@ export async function connect(flags: Globals, io: Io): Promise<Kube> {
       ? {}
       : { impersonate: { user: flags.as, groups: flags["as-group"] ?? [] } }),
     userAgent: "ambit",
+    deadlineMs: Math.min(flags.timeout, MAX_ANSWER_MS),
   });
   const name = `the cluster of context ${server.context}`;
   if (flags.verbose) io.err(`using ${name} (${server.url})`);

@@ -1,8 +1,8 @@
 // The mesh tables as they would be with other manifests: applied to a copy of the cluster's objects, translated by
-// an istiod that the lab starts on that copy. The running mesh sees nothing of it.
+// an istiod started on that copy. The running mesh sees nothing of it.
 import { cp, mkdtempDisposable } from "node:fs/promises";
 import { basename, join } from "node:path";
-import type { KubeObject } from "#lib/kube/cluster.ts";
+import type { Cluster, KubeObject } from "#lib/kube/cluster.ts";
 import { MeshTables } from "#lib/model/tables.ts";
 import { LabError } from "../../lab/errors.ts";
 import { PREVIEW_PREFIX } from "../../lab/state.ts";
@@ -11,6 +11,16 @@ import { parseJson, type Json } from "../source/json.ts";
 import type { LabState } from "../source/lab-state.ts";
 import { applyObject, type Applied } from "./apply-object.ts";
 import { assumeCapture, type Assumed } from "./assume-capture.ts";
+
+/** Whose objects are copied, and who translates the copy. */
+export interface PreviewPlace {
+  readonly now: Cluster;
+  /** Makes a directory only its owner can read; it is removed in the end. */
+  makeDir(): Promise<AsyncDisposable & { readonly path: string }>;
+  copyTo(manifestDir: string, dir: string): Promise<void>;
+  /** What istiod makes of `<dir>/manifests`. @throws {LabError} */
+  translate(dir: string, signal: AbortSignal): Promise<unknown>;
+}
 
 export interface PreviewOptions {
   readonly namespace: string | undefined;
@@ -27,34 +37,45 @@ export interface MeshPreview {
 
 /** @throws {CliError} TIMEOUT, FAILED with istiod's own words, or what `applyObject` throws */
 export async function previewMesh(
-  lab: LabState,
+  place: PreviewPlace,
   objects: readonly KubeObject[],
   { namespace, timeoutMs, signal }: PreviewOptions,
 ): Promise<MeshPreview> {
   const { DirectoryCluster } = await import("#lib/kube/directory-cluster.ts");
-  const { labRequest } = await import("../../lab/client.ts");
-  await using dir = await mkdtempDisposable(join(lab.dir, PREVIEW_PREFIX));
+  await using dir = await place.makeDir();
   const manifestDir = join(dir.path, "manifests");
-  await copyManifests(lab.manifestDir, manifestDir);
+  await place.copyTo(manifestDir, dir.path);
   const copy = new DirectoryCluster(manifestDir);
   const applied: Applied[] = [];
   for (const object of objects)
     applied.push(
       await applyObject({ cluster: copy, kube: null }, object, { namespace, dryRun: false }),
     );
-  const assumed = await assumeCapture(new DirectoryCluster(lab.manifestDir), copy);
+  const assumed = await assumeCapture(place.now, copy);
   const late = AbortSignal.timeout(timeoutMs);
-  const path = `/previews/${basename(dir.path)}`;
   let answer: unknown;
   try {
-    answer = await labRequest(lab, "POST", path, undefined, AbortSignal.any([signal, late]));
+    answer = await place.translate(dir.path, AbortSignal.any([signal, late]));
   } catch (error) {
     if (late.aborted) throw timedOut(timeoutMs, error);
     if (!(error instanceof LabError)) throw error;
     throw new CliError("FAILED", `Cannot preview the mesh: ${error.message}`, [], error);
   }
-  const tables = tablesFrom(parseJson(JSON.stringify(answer), "the lab's preview"));
+  const tables = tablesFrom(parseJson(JSON.stringify(answer), "istiod's preview"));
   return { tables, applied, assumptions: assumptions(assumed, objects, applied) };
+}
+
+/** A lab: its own process starts the istiod, in its sandbox. */
+export async function labPlace(lab: LabState): Promise<PreviewPlace> {
+  const { DirectoryCluster } = await import("#lib/kube/directory-cluster.ts");
+  const { labRequest } = await import("../../lab/client.ts");
+  return {
+    now: new DirectoryCluster(lab.manifestDir),
+    makeDir: () => mkdtempDisposable(join(lab.dir, PREVIEW_PREFIX)),
+    copyTo: (manifestDir) => copyManifests(lab.manifestDir, manifestDir),
+    translate: (dir, signal) =>
+      labRequest(lab, "POST", `/previews/${basename(dir)}`, undefined, signal),
+  };
 }
 
 /** Everything but the lock and files half written; a file replaced while it is read is read again. */

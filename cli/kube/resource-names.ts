@@ -61,25 +61,32 @@ export interface Target {
 
 /** Reads `kind/name…` or `kind name…`. @throws {CliError} USAGE */
 export function parseTargets(words: readonly string[]): readonly Target[] {
+  return targetWords(words).map(({ kind, name }) => ({ resource: findResource(kind), name }));
+}
+
+/** The same, with the kinds as they were written. @throws {CliError} USAGE */
+export function targetWords(
+  words: readonly string[],
+): readonly { readonly kind: string; readonly name: string }[] {
   const [first = "", ...rest] = words;
   if (words.every((w) => w.includes("/")) && words.length > 0)
     return words.map((w) => {
       const slash = w.indexOf("/");
       const name = w.slice(slash + 1);
       if (name === "") throw new CliError("USAGE", `No name in ${JSON.stringify(w)}`);
-      return { resource: findResource(w.slice(0, slash)), name };
+      return { kind: w.slice(0, slash), name };
     });
-  const resource = findResource(first);
   return rest.map((name) => {
     if (name.includes("/"))
       throw new CliError("USAGE", `Both ${first} and ${JSON.stringify(name)} name a kind`, [
         `write ${first} ${name.slice(name.indexOf("/") + 1)}, or every target as kind/name`,
       ]);
-    return { resource, name };
+    return { kind: first, name };
   });
 }
 
-function splitGroup(word: string): readonly [string, string | undefined] {
+/** `authorizationpolicies.security.istio.io` is a kind and its group. */
+export function splitGroup(word: string): readonly [string, string | undefined] {
   const dot = word.indexOf(".");
   return dot < 0 ? [word, undefined] : [word.slice(0, dot), word.slice(dot + 1)];
 }

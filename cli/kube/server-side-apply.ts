@@ -48,10 +48,9 @@ export async function serverSideApply(
 
 function changeOf(before: KubeObject | null, stored: KubeObject, dryRun: boolean): Change {
   if (before === null) return "created";
-  const isSame = dryRun
-    ? comparable(before) === comparable(stored)
-    : before.metadata.resourceVersion === stored.metadata.resourceVersion;
-  return isSame ? "unchanged" : "configured";
+  // A new version may differ in who owns which field, or in nothing at all.
+  const isVersion = !dryRun && before.metadata.resourceVersion === stored.metadata.resourceVersion;
+  return isVersion || comparable(before) === comparable(stored) ? "unchanged" : "configured";
 }
 
 export function objectPath(resource: Resource, namespace: string | null, name: string): string {

@@ -6,8 +6,8 @@ import { tally, wantsMesh, type Tally } from "./enrollment.ts";
 
 export interface Scope {
   readonly namespace: string;
-  /** Only this pod; all of the namespace otherwise. */
-  readonly pod: string | null;
+  /** Which pods of it; `null`: all. */
+  readonly pods: ((pod: Pod) => boolean) | null;
 }
 
 export async function tallyOf(cluster: Cluster, scope: Scope): Promise<Tally> {
@@ -40,7 +40,7 @@ export async function waitEnrolled(
     {
       onEvents(events) {
         for (const { type, object } of events) {
-          if (scope.pod !== null && object.metadata.name !== scope.pod) continue;
+          if (scope.pods?.(object) === false) continue;
           if (type === "deleted") pods.delete(object.metadata.name);
           else pods.set(object.metadata.name, object);
         }
@@ -80,5 +80,5 @@ async function readScope(
 ): Promise<readonly [Namespace | null, readonly Pod[]]> {
   const namespace = await cluster.get(RESOURCES.namespaces, null, scope.namespace);
   const pods = await cluster.list(RESOURCES.pods, { namespace: scope.namespace });
-  return [namespace, scope.pod === null ? pods : pods.filter((p) => p.metadata.name === scope.pod)];
+  return [namespace, pods.filter((p) => scope.pods?.(p) ?? true)];
 }

@@ -7,17 +7,11 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import type { JsonObject } from "#lib/kube/json.ts";
 import { applySettings, parseSettings } from "../install/settings.ts";
+import { readValues } from "../install/values-file.ts";
 import { planStages, STAGES } from "../install/stages.ts";
 import { splitImage } from "./images.ts";
 import { jsonPatch } from "./json-patch.ts";
 import { renderKustomization } from "./render.ts";
-import { strategicMerge } from "./strategic-merge.ts";
-
-const pod = (containers: JsonObject[]): JsonObject => ({
-  apiVersion: "v1",
-  kind: "Pod",
-  spec: { containers },
-});
 
 for (const c of [
   { image: "ambit", name: "ambit", suffix: "" },
@@ -27,36 +21,6 @@ for (const c of [
 ])
   test(`image ${c.image}`, () =>
     assert.deepEqual(splitImage(c.image), { name: c.name, suffix: c.suffix }));
-
-test("a strategic merge finds containers by name, puts new ones first, deletes and replaces", () => {
-  const base = pod([
-    { name: "a", image: "1", args: ["x"] },
-    { name: "b", image: "1" },
-    { name: "c", image: "1" },
-  ]);
-  const patch = pod([
-    { name: "new", image: "2" },
-    { name: "a", args: ["y"] },
-    { name: "b", $patch: "delete" },
-  ]);
-  assert.deepEqual(strategicMerge(base, patch)["spec"], {
-    containers: [
-      { name: "new", image: "2" },
-      { name: "a", image: "1", args: ["y"] },
-      { name: "c", image: "1" },
-    ],
-  });
-});
-
-test("lists of kinds the API server does not build in are replaced", () => {
-  const of = (ports: JsonObject[]): JsonObject => ({
-    apiVersion: "networking.istio.io/v1",
-    kind: "ServiceEntry",
-    spec: { ports },
-  });
-  const merged = strategicMerge(of([{ port: 1 }, { port: 2 }]), of([{ port: 1, name: "x" }]));
-  assert.deepEqual(merged["spec"], { ports: [{ port: 1, name: "x" }] });
-});
 
 test("a JSON patch adds, replaces, removes, moves, copies, tests; and says where it fails", () => {
   const o: JsonObject = { a: { "b/c": [1, 2] }, d: 1 };
@@ -99,6 +63,10 @@ test("what a kustomization asks for and we do not do is an error that names it",
     ["resources: [.]", /refer in circles/],
     ["resources: [a.yaml, b.yaml]", /configmap\/a is there twice/],
     ["resources: [a.yaml]\npatches: [{ path: p.yaml }]", /p.yaml changes nothing/],
+    [
+      "resources: [a.yaml]\npatches: [{ patch: '{kind: ConfigMap, apiVersion: v1, metadata: {name: a}, data: {$patch: x}}' }]",
+      /a patch: data has an unknown \$patch: "x"/,
+    ],
     ["patches: [{ target: { kind: X } }]", /patches\[0\]: expected either path or patch/],
   ] as const) {
     put("a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\n");
@@ -163,4 +131,19 @@ test("stages: definitions first, the agent before the ztunnels, what objects nee
     plan[1]?.objects.map((o) => o["kind"]),
     ["Namespace", "ServiceAccount", "Deployment"],
   );
+});
+
+test("-f gives what --set gives, and flags go before it", async () => {
+  const io = { stdin: async () => "image: a/b:1\nmeshConfig: { trustDomain: b, a: { b: 2 } }\n" };
+  const words = await readValues(["-"], io);
+  assert.deepEqual(words, ["image=a/b:1", 'meshConfig.trustDomain="b"', "meshConfig.a.b=2"]);
+  const settings = parseSettings([...words, "image=c/d:2"]);
+  assert.equal(settings.image, "c/d:2");
+  for (const [text, message] of [
+    ["[1]", /no mapping/],
+    ["a: b: c", /no YAML/],
+    ["kind: IstioOperator", /IstioOperator, which ambit does not read/],
+  ] as const)
+    await assert.rejects(readValues(["-"], { stdin: async () => text }), { message });
+  await assert.rejects(readValues(["/nix"], io), { message: "Cannot read /nix: no such file" });
 });

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { parseAllDocuments } from "yaml";
 import { isJsonObject, type Json, type JsonObject } from "#lib/kube/json.ts";
 import { parseLabelSelector } from "#lib/kube/labels.ts";
+import { MergeError, strategicMerge } from "#lib/kube/strategic-merge.ts";
 import { CliError, fileProblem } from "../errors.ts";
 import { setImages } from "./images.ts";
 import { jsonPatch } from "./json-patch.ts";
@@ -15,7 +16,6 @@ import {
 } from "./kustomization.ts";
 import { setLabels } from "./labels.ts";
 import { groupOfObject, idOf, isClusterScoped, metadataOf, textAt } from "./object-id.ts";
-import { strategicMerge } from "./strategic-merge.ts";
 
 const FILE_NAMES = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 const MAX_DEPTH = 16;
@@ -129,15 +129,15 @@ async function patched(
       if (Array.isArray(json)) return [jsonPatch(o, json, where)];
       if (!isJsonObject(json)) throw new CliError("BAD_INPUT", `${where}: expected a patch`);
       if (json["$patch"] === "delete") return [];
-      return [mergedKeepingIdentity(o, json)];
+      return [mergedKeepingIdentity(o, json, where)];
     });
   }
   return result;
 }
 
 /** A patch for several objects carries a name that is not theirs. */
-function mergedKeepingIdentity(o: JsonObject, patch: JsonObject): JsonObject {
-  const merged = strategicMerge(o, patch);
+function mergedKeepingIdentity(o: JsonObject, patch: JsonObject, where: string): JsonObject {
+  const merged = merge(o, patch, where);
   const { name, namespace } = metadataOf(o);
   return {
     ...merged,
@@ -149,6 +149,15 @@ function mergedKeepingIdentity(o: JsonObject, patch: JsonObject): JsonObject {
       ...(namespace === undefined ? {} : { namespace }),
     },
   };
+}
+
+function merge(o: JsonObject, patch: JsonObject, where: string): JsonObject {
+  try {
+    return strategicMerge(o, patch, "kustomize");
+  } catch (error) {
+    if (!(error instanceof MergeError)) throw error;
+    throw new CliError("BAD_INPUT", `${where}: ${error.message}`, [], error);
+  }
 }
 
 async function readPatch(file: string): Promise<string> {

@@ -142,6 +142,7 @@ test("sync status is joined over the istiods that answer", async () => {
                   proxy_type: "ztunnel",
                   address: "SYNCED",
                   authorization: "STALE",
+                  last_ack: "2026-01-01T00:00:00Z",
                 },
               ]),
             ),
@@ -152,6 +153,7 @@ test("sync status is joined over the istiods that answer", async () => {
       namespace: "istio-system",
       kind: "ztunnel",
       istiod: "istiod-1",
+      lastAck: "2026-01-01T00:00:00Z",
       types: [
         { type: "address", status: "SYNCED" },
         { type: "authorization", status: "STALE" },

@@ -2,10 +2,10 @@
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import { text } from "node:stream/consumers";
-import type { ApiServer } from "#lib/kube/api-server/api-server.ts";
 import { RESOURCES, type Pod } from "#lib/kube/objects.ts";
 import { CliError } from "../errors.ts";
 import type { Kube } from "../kube/connect.ts";
+import { whySilent } from "../kube/mesh-presence.ts";
 import { isReady } from "../kube/pod-state.ts";
 import { httpOver } from "./http-over.ts";
 import { parseJson, type Json } from "./json.ts";
@@ -39,10 +39,13 @@ export class KubeSource implements LiveSource {
   async nodes(): Promise<readonly string[]> {
     const pods = await this.#ztunnels();
     if (pods.size > 0) return [...pods.keys()];
-    throw new CliError(
-      "UNREACHABLE",
-      `No ztunnel runs in namespace ${this.#kube.meshNamespace} of ${this.name}`,
-      ["is the mesh installed? ambit status", "another namespace: --istio-namespace"],
+    throw await whySilent(
+      this.#kube,
+      new CliError(
+        "UNREACHABLE",
+        `No ztunnel runs in namespace ${this.#kube.meshNamespace} of ${this.name}`,
+        ["ambit status says why", "ambit install goes on where an installation stopped"],
+      ),
     );
   }
 
@@ -73,7 +76,12 @@ export class KubeSource implements LiveSource {
   async istiod(path: string, signal: AbortSignal, pod?: Pod): Promise<string> {
     const chosen = pod ?? (await this.istiods()).find(isReady);
     if (chosen === undefined)
-      throw new CliError("UNREACHABLE", `No istiod of ${this.name} is ready`, ["ambit status"]);
+      throw await whySilent(
+        this.#kube,
+        new CliError("UNREACHABLE", `No istiod of ${this.name} is ready`, [
+          "ambit status says why",
+        ]),
+      );
     return await text(await this.#forward(chosen, ISTIOD_DEBUG, "GET", path, signal));
   }
 
@@ -126,13 +134,8 @@ export class KubeSource implements LiveSource {
 }
 
 function throughApiServer({ server }: Kube): Forward {
-  // A kubelet answers 406 to an upgrade that accepts nothing but JSON, which is the client's usual request.
-  const upgrade: ApiServer["upgrade"] = (request, protocols) =>
-    server.upgrade({ ...request, accept: "*/*" }, protocols);
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- all that portForward uses
-  const opener = { upgrade } as ApiServer;
   return async (target, signal) => {
     const { portForward } = await import("#lib/kube/api-server/port-forward.ts");
-    return await portForward(opener, target, signal);
+    return await portForward(server, target, signal);
   };
 }

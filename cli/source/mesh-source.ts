@@ -1,4 +1,5 @@
 // Where answers come from: the ztunnels of a running lab, or a saved file. Commands see only this.
+import { KubeError } from "#lib/kube/errors.ts";
 import { CliError } from "../errors.ts";
 import type { Unanswered } from "../render/output.ts";
 import type { Json } from "./json.ts";
@@ -71,6 +72,7 @@ export async function askAll<T>(
   const nodes = await chosenNodes(source, options.node);
   const answers: { node: string; value: T }[] = [];
   const partial: Unanswered[] = [];
+  const refused: KubeError[] = [];
   const queue = nodes.values();
   const worker = async (): Promise<void> => {
     for (const node of queue) {
@@ -82,12 +84,15 @@ export async function askAll<T>(
         // A file that is wrong, or the one node asked for, is the answer itself.
         if (nodes.length === 1 && error instanceof CliError && error.code !== "UNREACHABLE")
           throw error;
+        if (error instanceof KubeError && error.code === "FORBIDDEN") refused.push(error);
         partial.push({ node, error: reasonOf(error, options.timeoutMs) });
       }
     }
   };
   await Promise.all(Array.from({ length: Math.min(PARALLEL, nodes.length) }, worker));
   if (answers.length === 0) {
+    // Not the ztunnels' doing: one of the refusals says which permission is missing.
+    if (refused[0] !== undefined && refused.length === nodes.length) throw refused[0];
     const reasons = partial.map((p) => `${p.node}: ${p.error}`);
     reasons.push(`${source.statusCommand} shows which parts run`);
     throw new CliError("UNREACHABLE", `No ztunnel of ${source.name} answered ${what}`, reasons);

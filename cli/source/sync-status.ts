@@ -14,6 +14,8 @@ export interface SyncedProxy {
   readonly kind: string;
   /** The replica it is connected to. */
   readonly istiod: string;
+  /** RFC 3339; empty before the first, or when istiod does not say. */
+  readonly lastAck: string;
   readonly types: readonly { readonly type: string; readonly status: SyncState }[];
 }
 
@@ -49,7 +51,14 @@ export function parseSyncz(body: string, istiod: string): SyncedProxy[] {
     .list()
     .map((entry) => {
       const { name, namespace } = splitNodeId(entry.at("proxy").text());
-      const known = new Set(["proxy", "proxy_type", "proxy_version", "cluster_id", "istiod"]);
+      const known = new Set([
+        "proxy",
+        "proxy_type",
+        "proxy_version",
+        "cluster_id",
+        "istiod",
+        "last_ack",
+      ]);
       const types = entry
         .entries()
         .filter(([key]) => !known.has(key))
@@ -57,7 +66,10 @@ export function parseSyncz(body: string, istiod: string): SyncedProxy[] {
           type,
           status: SYNC_STATES.find((s) => s === status.text()) ?? "IGNORED",
         }));
-      return { name, namespace, kind: entry.at("proxy_type").text("ztunnel"), istiod, types };
+      const kind = entry.at("proxy_type").text("ztunnel");
+      const ack = entry.at("last_ack");
+      const lastAck = ack.isAbsent ? "" : ack.text();
+      return { name, namespace, kind, istiod, lastAck, types };
     });
 }
 

@@ -5,6 +5,7 @@ import { selects } from "#lib/kube/labels.ts";
 import { CliError } from "../errors.ts";
 import { readinessOf } from "../install/rollout.ts";
 import type { Kube } from "../kube/connect.ts";
+import { noMesh } from "../kube/mesh-presence.ts";
 import { isReady, podProblem } from "../kube/pod-state.ts";
 import { splitImage } from "../manifest/images.ts";
 import type { Unanswered } from "../render/output.ts";
@@ -62,11 +63,7 @@ export async function readMeshStatus(
     cluster.list(RESOURCES.pods, { namespace }),
     ...PARTS.map((p) => cluster.get(p.resource, namespace, p.name)),
   ]);
-  if (parts.every((p) => p === null))
-    throw new CliError("NOT_FOUND", `No mesh in namespace ${namespace} of ${kube.name}`, [
-      "install it with: ambit install",
-      "look elsewhere with: --istio-namespace",
-    ]);
+  if (parts.every((p) => p === null)) throw noMesh(kube);
   const anyRuns = pods.some(isReady);
   const said = anyRuns ? await ask(kube, options) : NOTHING_SAID;
   const components = PARTS.map((p, i) =>
@@ -117,6 +114,7 @@ function componentStatus(
 ): ComponentStatus {
   const own = part === null ? [] : podsOf(part, pods);
   const { ready, desired, isDone } = readinessOf(part);
+  const isOff = part?.kind === "Deployment" && desired === 0;
   const image = splitImage(part?.spec?.template?.spec?.containers?.[0]?.image ?? "").suffix.slice(
     1,
   );
@@ -135,7 +133,7 @@ function componentStatus(
     component,
     desired: part === null ? 0 : desired,
     ready,
-    isReady: part !== null && isDone,
+    isReady: part !== null && isDone && !isOff,
     version: versions.size === 0 ? image : [...versions].join(","),
     xds: isZtunnel
       ? share(
@@ -144,9 +142,15 @@ function componentStatus(
         )
       : "",
     certs: isZtunnel ? certificates([...said.dumps.values()]) : "",
-    message: part === null ? "not installed" : (own.map(problemText).find((t) => t !== "") ?? ""),
+    message: whatIsWrong(part, own, isOff),
     nodes: nodes.toSorted((a, b) => a.node.localeCompare(b.node)),
   };
+}
+
+function whatIsWrong(part: PodController | null, pods: readonly Pod[], isOff: boolean): string {
+  if (part === null) return "not installed";
+  if (isOff) return "scaled to 0 replicas";
+  return pods.map(problemText).find((t) => t !== "") ?? "";
 }
 
 function nodeStatus(component: string, pod: Pod, image: string, said: Said): NodeStatus {

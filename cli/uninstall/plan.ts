@@ -34,6 +34,8 @@ export interface PlanOptions {
 /** What istiod makes while it runs. */
 const RUNTIME_SECRETS = ["istio-ca-secret"];
 const ROOT_CERT = "istio-ca-root-cert";
+/** Of ConfigMaps that say who leads; other locks are Leases. */
+const LOCK = "control-plane.alpha.kubernetes.io/leader";
 
 /** @param rendered  everything any profile would have applied */
 export async function planUninstall(
@@ -92,6 +94,9 @@ async function runtimeObjects(kube: Kube): Promise<Doomed[]> {
     labelSelector: "istio.io/config=true",
   }))
     if (map.metadata.name === ROOT_CERT) add(RESOURCES.configMaps, map);
+  for (const map of await cluster.list(RESOURCES.configMaps, { namespace: meshNamespace }))
+    if (map.metadata.annotations?.[LOCK] !== undefined && map.metadata.name.startsWith("istio-"))
+      add(RESOURCES.configMaps, map);
   for (const lease of await cluster.list(RESOURCES.leases, { namespace: meshNamespace }))
     if (lease.metadata.name.startsWith("istio-")) add(RESOURCES.leases, lease);
   for (const name of RUNTIME_SECRETS) {

@@ -3,7 +3,7 @@ import { RESOURCES } from "#lib/kube/objects.ts";
 import type { ExitCode } from "../../errors.ts";
 import { argument } from "../../flags.ts";
 import { openCluster, requireObject } from "../../kube/open-cluster.ts";
-import { DescribeCommand } from "../../describe-command.ts";
+import { DescribeCommand, describeFlags } from "../../describe-command.ts";
 
 export class DescribePod extends DescribeCommand {
   static override summary =
@@ -15,6 +15,7 @@ export class DescribePod extends DescribeCommand {
   static override args = {
     name: argument({ description: "<pod> or <pod>.<namespace>.", required: true }),
   };
+  static override flags = describeFlags;
 
   override async run(): Promise<ExitCode> {
     const { args, flags } = await this.parse(DescribePod);
@@ -22,10 +23,11 @@ export class DescribePod extends DescribeCommand {
     const { cluster } = mesh;
     const [name = "", own] = args.name.split(".", 2);
     const namespace = own ?? flags.namespace ?? mesh.namespace;
-    const pod = await requireObject(cluster, RESOURCES.pods, namespace, name);
     const { describePod } = await import("../../describe/pod.ts");
-    const dump = await this.dumpOf(pod.spec?.nodeName, mesh, flags);
-    const sight = { dump, now: this.io.now() };
-    return await this.print(await describePod(cluster, pod, await this.view(mesh), sight), flags);
+    return await this.describe(async () => {
+      const pod = await requireObject(cluster, RESOURCES.pods, namespace, name);
+      const dump = await this.dumpOf(pod.spec?.nodeName, mesh, flags);
+      return await describePod(cluster, pod, await this.view(mesh), { dump, now: this.io.now() });
+    }, flags);
   }
 }

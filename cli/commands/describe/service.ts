@@ -3,7 +3,7 @@ import { RESOURCES } from "#lib/kube/objects.ts";
 import type { ExitCode } from "../../errors.ts";
 import { argument } from "../../flags.ts";
 import { openCluster, requireObject } from "../../kube/open-cluster.ts";
-import { DescribeCommand } from "../../describe-command.ts";
+import { DescribeCommand, describeFlags } from "../../describe-command.ts";
 
 export class DescribeService extends DescribeCommand {
   static override summary =
@@ -15,6 +15,7 @@ export class DescribeService extends DescribeCommand {
   static override args = {
     name: argument({ description: "<service> or <service>.<namespace>.", required: true }),
   };
+  static override flags = describeFlags;
 
   override async run(): Promise<ExitCode> {
     const { args, flags } = await this.parse(DescribeService);
@@ -22,8 +23,10 @@ export class DescribeService extends DescribeCommand {
     const { cluster } = mesh;
     const [name = "", own] = args.name.split(".", 2);
     const namespace = own ?? flags.namespace ?? mesh.namespace;
-    const service = await requireObject(cluster, RESOURCES.services, namespace, name);
     const { describeService } = await import("../../describe/service.ts");
-    return await this.print(await describeService(cluster, service, await this.view(mesh)), flags);
+    return await this.describe(async () => {
+      const service = await requireObject(cluster, RESOURCES.services, namespace, name);
+      return await describeService(cluster, service, await this.view(mesh));
+    }, flags);
   }
 }

@@ -42,8 +42,7 @@ export class ExplainConnection extends AmbitCommand {
       helpValue: "<identity>",
     }),
     "what-if": Flags.string({
-      summary:
-        "Answer as if these manifests were applied: file, directory, or - for stdin. Needs a lab.",
+      summary: "Answer as if these manifests were applied: file, directory, or - for stdin.",
       helpValue: "<file>",
       multiple: true,
       multipleNonGreedy: true,
@@ -112,25 +111,35 @@ export class ExplainConnection extends AmbitCommand {
   async #changes(files: readonly string[], flags: SourceFlags): Promise<KubeObject[] | null> {
     if (files.length === 0) return null;
     if (flags.file !== undefined)
-      throw new CliError("USAGE", "--what-if needs a running lab, and -f reads a dump", [
+      throw new CliError("USAGE", "--what-if needs a running mesh, and -f reads a dump", [
         "a dump holds what istiod made of the objects, not the objects themselves",
-        "leave out -f to ask the lab",
+        "leave out -f to ask the mesh",
       ]);
-    const { readManifests } = await import("../../kube/read-manifests.ts");
-    return await readManifests(files, this.io);
+    const { readForServer, readManifests } = await import("../../kube/read-manifests.ts");
+    const isLab = choosePlace(flags, this.io.env).kind === "lab";
+    return await (isLab ? readManifests : readForServer)(files, this.io);
   }
 
   async #preview(objects: readonly KubeObject[], flags: SourceFlags): Promise<MeshPreview> {
-    const { previewMesh } = await import("../../kube/preview.ts");
-    const { readLabState } = await import("../../source/lab-state.ts");
+    const { labPlace, previewMesh } = await import("../../kube/preview.ts");
     const { namespace, timeout: timeoutMs } = flags;
     const options = { namespace, timeoutMs, signal: this.io.signal };
     const place = choosePlace(flags, this.io.env);
-    if (place.kind !== "lab")
-      throw new CliError("USAGE", "--what-if needs a lab: it starts an istiod beside the mesh", [
-        "play the objects into one with ambit lab up and ambit apply -f",
-      ]);
-    return await previewMesh(await readLabState(place.dir, this.io), objects, options);
+    if (place.kind === "lab") {
+      const { readLabState } = await import("../../source/lab-state.ts");
+      return await previewMesh(
+        await labPlace(await readLabState(place.dir, this.io)),
+        objects,
+        options,
+      );
+    }
+    const { connect } = await import("../../kube/connect.ts");
+    const { checked, clusterPlace } = await import("../../kube/preview-cluster.ts");
+    const kube = await connect(flags, this.io);
+    const { objects: given, unchecked } = await checked(kube, objects);
+    if (unchecked.length > 0)
+      this.io.err(`warning: the API server could not check ${unchecked.join(", ")}`);
+    return await previewMesh(clusterPlace(kube), given, { ...options, namespace: undefined });
   }
 
   #warnUnknown(identity: SpiffeId, tables: MeshTables): void {

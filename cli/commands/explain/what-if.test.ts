@@ -156,7 +156,7 @@ test("what-if fails with istiod's words, and says what it cannot read", async ()
   assert.deepEqual([wrong.code, /spec\.action/.test(wrong.stderr)], [1, true], wrong.stderr);
   const dump = await mesh.run(`${ASK} - -f %mesh.json`, { stdin: POLICY });
   assert.equal(dump.code, 2);
-  assert.match(dump.stderr, /--what-if needs a running lab, and -f reads a dump/);
+  assert.match(dump.stderr, /--what-if needs a running mesh, and -f reads a dump/);
 });
 
 test("what-if gives up after --timeout", { timeout: 10_000 }, async () => {

@@ -26,7 +26,7 @@ export class ManifestDiff extends KubeCommand {
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(ManifestDiff);
-    const objects = await renderManifests(flags);
+    const objects = await renderManifests(flags, this.io);
     const kube = await this.connect(flags);
     const { serverSideApply, described, sorted } = await import("../../kube/server-side-apply.ts");
     const { findResource } = await import("#lib/kube/api-server/discovery.ts");

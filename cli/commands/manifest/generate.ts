@@ -25,7 +25,7 @@ export class ManifestGenerate extends AmbitCommand {
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(ManifestGenerate);
     const wanted = new Set<string>(flags.component ?? STAGES);
-    const objects = planStages(await renderManifests(flags))
+    const objects = planStages(await renderManifests(flags, this.io))
       .filter((p) => wanted.has(p.stage))
       .flatMap((p) => p.objects);
     const { stringify } = await import("yaml");

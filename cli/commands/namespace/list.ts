@@ -3,6 +3,7 @@ import * as Flags from "@oclif/core/flags";
 import { AmbitCommand, type Globals } from "../../command.ts";
 import { EXIT, type ExitCode } from "../../errors.ts";
 import { selectorFlag } from "../../flags.ts";
+import { warnWithoutMesh } from "../../kube/mesh-presence.ts";
 import { openCluster } from "../../kube/open-cluster.ts";
 import { listDocument } from "../../render/output.ts";
 import type { Column } from "../../render/table.ts";
@@ -24,14 +25,16 @@ export class NamespaceList extends AmbitCommand {
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(NamespaceList);
-    const { cluster, meshNamespace } = await openCluster(flags, this.io);
+    const mesh = await openCluster(flags, this.io);
+    const { cluster, meshNamespace } = mesh;
+    await warnWithoutMesh(mesh, this.io);
     const look = async () =>
       (await readNamespaces(cluster, meshNamespace, flags.selector)).filter(
         (n) => flags.namespace === undefined || n.name === flags.namespace,
       );
     if (!flags.watch) return await this.#print(await look(), flags);
     const { repeat } = await import("../../kube/repeat.ts");
-    await repeat(look, JSON.stringify, (rows) => this.#print(rows, flags), this.io.signal);
+    await repeat(look, JSON.stringify, (rows) => this.#print(rows, flags), this.io);
     return EXIT.interrupted;
   }
 

@@ -1,29 +1,46 @@
 // `ambit waypoint apply`
 import * as Flags from "@oclif/core/flags";
-import { RESOURCES } from "#lib/kube/objects.ts";
+import { RESOURCES, type Gateway, type Namespace } from "#lib/kube/objects.ts";
 import { CliError, EXIT, type ExitCode } from "../../errors.ts";
 import { duration } from "../../flags.ts";
-import { applyObject } from "../../kube/apply-object.ts";
+import { applyObject, type Applied } from "../../kube/apply-object.ts";
 import { MODE_LABEL } from "../../kube/enrollment.ts";
+import { warnWithoutMesh } from "../../kube/mesh-presence.ts";
 import { openCluster, requireObject, type OpenCluster } from "../../kube/open-cluster.ts";
+import { DEFAULT_TRAFFIC } from "../../kube/waypoints.ts";
 import { KubeCommand } from "../../kube-command.ts";
 import { API_VERSION } from "../../render/output.ts";
-import { accountUsers, type AccountUsers } from "../../waypoint/account-users.ts";
+import { accountUsers, type AccountUsers, type Member } from "../../waypoint/account-users.ts";
 import { gatewayFlags, waypointGateway, waypointName } from "../../waypoint/gateway.ts";
+import { replicasOverlay, withParameters } from "../../waypoint/replicas.ts";
 import { useWaypoint, useWaypointInTemplate, type UseChange } from "../../waypoint/use.ts";
 
 export class WaypointApply extends KubeCommand {
   static override summary = "Make a waypoint, and choose what goes through it.";
   static override description =
-    "A waypoint takes traffic only of what asks for it: --enroll-namespace labels the namespace; --service-account labels the services whose ready pods all run as that account, the pods, and the templates they are made from, which restarts them.";
+    "A waypoint takes traffic only of what asks for it: --enroll-namespace labels the namespace, --enroll single objects of it; --service-account labels the services whose ready pods all run as that account, the pods, and the templates they are made from, which restarts them.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> -n shop --enroll-namespace --wait",
+    "<%= config.bin %> <%= command.id %> -n shop --enroll svc/cart --replicas 2 --wait",
     "<%= config.bin %> <%= command.id %> -n shop --service-account reviews --no-template",
     "<%= config.bin %> <%= command.id %> -n shop --name strict --for all --dry-run",
   ];
   static override flags = {
     ...gatewayFlags,
     "enroll-namespace": Flags.boolean({ summary: "All of the namespace uses it." }),
+    enroll: Flags.string({
+      summary:
+        "What uses it: svc/<name>, pod/<name>, se/<name>, we/<name>, or ns/<its own>; repeat it.",
+      helpValue: "<target>",
+      multiple: true,
+      multipleNonGreedy: true,
+    }),
+    replicas: Flags.integer({
+      summary: "How many pods it has, by a ConfigMap the Gateway refers to; 1 without.",
+      min: 1,
+      max: 1_000,
+      helpValue: "<n>",
+    }),
     overwrite: Flags.boolean({ summary: "Also where another waypoint is in use." }),
     template: Flags.boolean({
       summary: "With --service-account: label pod templates too; --no-template leaves them.",
@@ -52,32 +69,27 @@ export class WaypointApply extends KubeCommand {
     const mesh = await openCluster(flags, this.io);
     const namespace = flags.namespace ?? mesh.namespace;
     const home = await requireObject(mesh.cluster, RESOURCES.namespaces, null, namespace);
-    const gateway = waypointGateway(flags, namespace);
+    const current = await currentGateway(mesh, namespace, name);
+    const gateway = withParameters(waypointGateway(flags, namespace), current, flags.replicas);
+    if (flags.replicas !== undefined && mesh.kube === null)
+      throw new CliError("USAGE", "--replicas needs a Kubernetes cluster: a lab runs no waypoints");
+    const members = await this.#members(mesh, home, flags);
     const users =
       account === undefined ? null : await accountUsers(mesh.cluster, namespace, account);
     await this.#confirmRestart(users, flags);
     const options = { overwrite: flags.overwrite, dryRun: flags["dry-run"] };
     // Refused before anything is changed.
-    if (flags["enroll-namespace"])
-      await useWaypoint(mesh.cluster, { resource: RESOURCES.namespaces, object: home }, name, {
-        ...options,
-        dryRun: true,
-      });
-    const applied = await applyObject(mesh, gateway, { namespace, dryRun: flags["dry-run"] });
+    for (const member of members)
+      await useWaypoint(mesh.cluster, member, name, { ...options, dryRun: true });
+    const applied = await this.#apply(mesh, gateway, flags);
     const changes: UseChange[] = [];
-    if (flags["enroll-namespace"])
-      changes.push(
-        await useWaypoint(
-          mesh.cluster,
-          { resource: RESOURCES.namespaces, object: home },
-          name,
-          options,
-        ),
-      );
+    for (const member of members)
+      changes.push(await useWaypoint(mesh.cluster, member, name, options));
     if (users !== null) changes.push(...(await this.#label(mesh, users, name, flags)));
+    await warnWithoutMesh(mesh, this.io);
     await this.#warn(mesh, namespace, home.metadata.labels?.[MODE_LABEL], gateway.metadata);
     const suffix = flags["dry-run"] ? " (dry run)" : "";
-    const items = [applied, ...changes];
+    const items = [...applied, ...changes];
     const code =
       flags.wait && !flags["dry-run"]
         ? await this.#wait(mesh, namespace, name, flags.timeout)
@@ -96,6 +108,44 @@ export class WaypointApply extends KubeCommand {
       flags,
     );
     return code;
+  }
+
+  /** What --enroll-namespace and --enroll name. @throws {CliError} USAGE, NOT_FOUND */
+  async #members(
+    { cluster }: OpenCluster,
+    home: Namespace,
+    flags: {
+      readonly "enroll-namespace": boolean;
+      readonly enroll?: readonly string[] | undefined;
+      readonly for?: string | undefined;
+    },
+  ): Promise<readonly Member[]> {
+    const { enrollMembers } = await import("../../waypoint/enroll-members.ts");
+    const words = [...(flags.enroll ?? [])];
+    if (flags["enroll-namespace"]) words.unshift(`ns/${home.metadata.name}`);
+    const members = await enrollMembers(cluster, home, words);
+    const traffic = flags.for ?? DEFAULT_TRAFFIC;
+    const isOfPods = members.some((m) => m.resource === RESOURCES.pods);
+    if (isOfPods && (traffic === "service" || traffic === "none"))
+      this.io.err(
+        `warning: the waypoint takes traffic to ${traffic === "none" ? "nothing" : "services"} only, not to pods: --for workload or --for all`,
+      );
+    return members;
+  }
+
+  /** The Gateway and, when they are asked for, its parameters, owned by it. */
+  async #apply(
+    mesh: OpenCluster,
+    gateway: Gateway,
+    flags: { readonly "dry-run": boolean; readonly replicas?: number | undefined },
+  ): Promise<readonly Applied[]> {
+    const { namespace } = gateway.metadata;
+    const options = { namespace, dryRun: flags["dry-run"] };
+    const applied = await applyObject(mesh, gateway, options);
+    if (flags.replicas === undefined) return [applied];
+    const stored = await currentGateway(mesh, namespace ?? "", gateway.metadata.name);
+    const overlay = replicasOverlay(gateway, stored, flags.replicas);
+    return [applied, await applyObject(mesh, overlay, options)];
   }
 
   async #confirmRestart(
@@ -183,4 +233,12 @@ export class WaypointApply extends KubeCommand {
       ],
     );
   }
+}
+
+async function currentGateway(
+  { cluster }: OpenCluster,
+  namespace: string,
+  name: string,
+): Promise<Gateway | null> {
+  return await cluster.get(RESOURCES.gateways, namespace, name);
 }

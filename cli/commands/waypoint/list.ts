@@ -1,8 +1,11 @@
 // `ambit waypoint list`
+import * as Flags from "@oclif/core/flags";
+import type { Cluster } from "#lib/kube/cluster.ts";
 import { RESOURCES, type Gateway, type Pod } from "#lib/kube/objects.ts";
-import { AmbitCommand } from "../../command.ts";
-import type { ExitCode } from "../../errors.ts";
+import { AmbitCommand, type Globals } from "../../command.ts";
+import { EXIT, type ExitCode } from "../../errors.ts";
 import { selectorFlag } from "../../flags.ts";
+import { warnWithoutMesh } from "../../kube/mesh-presence.ts";
 import { openCluster } from "../../kube/open-cluster.ts";
 import { isReady } from "../../kube/pod-state.ts";
 import {
@@ -35,35 +38,26 @@ export class WaypointList extends AmbitCommand {
   static override summary = "List waypoints: what they take, whether they work, and who uses them.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> -n shop",
-    "<%= config.bin %> <%= command.id %> -A -o wide",
+    "<%= config.bin %> <%= command.id %> -A -o wide --watch",
   ];
-  static override flags = selectorFlag;
+  static override flags = {
+    ...selectorFlag,
+    watch: Flags.boolean({ char: "w", summary: "Show them again whenever they change." }),
+  };
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(WaypointList);
     const mesh = await openCluster(flags, this.io);
-    const { cluster } = mesh;
     const namespace = flags["all-namespaces"] ? null : (flags.namespace ?? mesh.namespace);
-    const within = namespace === null ? {} : { namespace };
-    const selector = flags.selector === undefined ? {} : { labelSelector: flags.selector };
-    const [gateways, pods] = await Promise.all([
-      cluster.list(RESOURCES.gateways, { ...within, ...selector }),
-      cluster.list(RESOURCES.pods, { ...within, labelSelector: GATEWAY_NAME }),
-    ]);
-    const waypoints = gateways.filter((g) => g.spec?.gatewayClassName === WAYPOINT_CLASS);
-    const rows: Row[] = [];
-    for (const g of waypoints) {
-      const { name, namespace: home = "" } = g.metadata;
-      const users = await usersOf(cluster, { name, namespace: home });
-      rows.push(
-        rowOf(
-          g,
-          pods,
-          users.map((u) => `${u.object.kind.toLowerCase()}/${u.object.metadata.name}`),
-        ),
-      );
-    }
-    rows.sort((a, b) => a.namespace.localeCompare(b.namespace) || a.name.localeCompare(b.name));
+    await warnWithoutMesh(mesh, this.io);
+    const look = () => readRows(mesh.cluster, namespace, flags.selector);
+    if (!flags.watch) return await this.#print(await look(), namespace, flags);
+    const { repeat } = await import("../../kube/repeat.ts");
+    await repeat(look, JSON.stringify, (rows) => this.#print(rows, namespace, flags), this.io);
+    return EXIT.interrupted;
+  }
+
+  async #print(rows: readonly Row[], namespace: string | null, flags: Globals): Promise<ExitCode> {
     const generatedAt = new Date(this.io.now()).toISOString();
     return await this.show(
       {
@@ -76,6 +70,34 @@ export class WaypointList extends AmbitCommand {
       flags,
     );
   }
+}
+
+async function readRows(
+  cluster: Cluster,
+  namespace: string | null,
+  labelSelector: string | undefined,
+): Promise<readonly Row[]> {
+  const within = namespace === null ? {} : { namespace };
+  const selector = labelSelector === undefined ? {} : { labelSelector };
+  const [gateways, pods] = await Promise.all([
+    cluster.list(RESOURCES.gateways, { ...within, ...selector }),
+    cluster.list(RESOURCES.pods, { ...within, labelSelector: GATEWAY_NAME }),
+  ]);
+  const rows: Row[] = [];
+  for (const g of gateways.filter((one) => one.spec?.gatewayClassName === WAYPOINT_CLASS)) {
+    const { name, namespace: home = "" } = g.metadata;
+    const users = await usersOf(cluster, { name, namespace: home });
+    rows.push(
+      rowOf(
+        g,
+        pods,
+        users.map((u) => `${u.object.kind.toLowerCase()}/${u.object.metadata.name}`),
+      ),
+    );
+  }
+  return rows.sort(
+    (a, b) => a.namespace.localeCompare(b.namespace) || a.name.localeCompare(b.name),
+  );
 }
 
 function rowOf(g: Gateway, pods: readonly Pod[], usedBy: readonly string[]): Row {

@@ -146,7 +146,7 @@ test("--lab on the line says whose names", async () => {
   assert.deepEqual(complete("bash", `ambit get pods --lab ${lab.dir} -n st`), ["street"]);
 });
 
-test("names come in less than 300 ms", async () => {
+test("names come in less than a second", async () => {
   await using lab = await shop();
   const times: number[] = [];
   for (let i = 0; i < 5; i++) {
@@ -159,7 +159,7 @@ test("names come in less than 300 ms", async () => {
     assert.deepEqual([ran.stdout, ran.stderr, ran.status], ["client\nserver-v1\n", "", 0]);
   }
   // The fastest: others may be busy on this machine.
-  assert.ok(Math.min(...times) < 300, `${times.map(Math.round).join(", ")} ms`);
+  assert.ok(Math.min(...times) < 1000, `${times.map(Math.round).join(", ")} ms`);
 });
 
 test("names never lead out of the manifest directory", async () => {

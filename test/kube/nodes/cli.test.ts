@@ -119,6 +119,8 @@ test(
   async () => {
     const ran = await cli("uninstall --unenroll --purge -y");
     assert.equal(ran.code, 0, ran.stderr);
+    const namespaces = await cluster.kubectl(["get", "namespaces", "-o", "name"]);
+    assert.doesNotMatch(namespaces.stdout, /istio-system/, "it waits until the namespace is gone");
     const left = await cluster.kubectl([
       ...["get", "-A", "-o", "name", "-l", "app.kubernetes.io/part-of=ambit"],
       "crd,clusterroles,clusterrolebindings,deploy,ds,svc,cm,sa,roles,rolebindings,pods",

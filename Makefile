@@ -78,6 +78,9 @@ kube-demo: kube-deps ## The same story on real kubelets in namespaces of this ma
 kube-test: kube-deps ## Tests on a real API server and, as root, on real nodes
 	@$(NODE) test/kube/run-tests-main.ts $(KUBE_TESTS)
 
+bench-kube: kube-deps ## Figures on a real Kubernetes: a table and JSON (root)
+	@$(NODE) test/bench/kube/run.ts
+
 bench: deps ## Measure the data plane: a table and JSON
 	@$(NODE) test/bench/run.ts
 

@@ -5,8 +5,10 @@ export type Bar =
   | { readonly kind: "ratio"; readonly atMost: number }
   | { readonly kind: "absolute"; readonly atMost: number };
 
-/** By figure, for our path "hbone" (absolute bars: for any path of ours). */
-const BARS: readonly (readonly [figure: RegExp, bar: Bar])[] = [
+/** By figure, for the path that is ours (absolute bars: for any but the yardstick's). */
+export type Bars = readonly (readonly [figure: RegExp, bar: Bar])[];
+
+export const DATA_PLANE_BARS: Bars = [
   [/^throughput, (1 connection|8 connections)$/, { kind: "ratio", atLeast: 0.9 }],
   [/^throughput, (1 connection|8 connections): CPU/, { kind: "ratio", atMost: 1.15 }],
   [/^HTTP 1 KiB, (8|64) connections$/, { kind: "ratio", atLeast: 0.85 }],
@@ -20,8 +22,8 @@ const BARS: readonly (readonly [figure: RegExp, bar: Bar])[] = [
   [/^100000 workloads: time to ingest$/, { kind: "absolute", atMost: 5 }],
 ];
 
-export function barOf(figure: string): Bar | null {
-  return BARS.find(([pattern]) => pattern.test(figure))?.[1] ?? null;
+export function barOf(figure: string, bars: Bars): Bar | null {
+  return bars.find(([pattern]) => pattern.test(figure))?.[1] ?? null;
 }
 
 export interface Judgement {
@@ -34,7 +36,8 @@ export interface Judgement {
 export function judge(bar: Bar, ours: number, yardstick: number | null): Judgement | null {
   if (bar.kind === "ratio" && yardstick === null) return null;
   const measured = bar.kind === "ratio" ? ours / (yardstick ?? NaN) : ours;
+  const short = (limit: number): number => Number(limit.toPrecision(3));
   return "atLeast" in bar
-    ? { bar: `≥ ${bar.atLeast}`, measured, passes: measured >= bar.atLeast }
-    : { bar: `≤ ${bar.atMost}`, measured, passes: measured <= bar.atMost };
+    ? { bar: `≥ ${short(bar.atLeast)}`, measured, passes: measured >= bar.atLeast }
+    : { bar: `≤ ${short(bar.atMost)}`, measured, passes: measured <= bar.atMost };
 }

@@ -9,7 +9,7 @@ import { measureCniAdd, measurePodStart, measurePolicy } from "./figures/pods.ts
 import { measureTraffic, TRAFFIC } from "./figures/traffic.ts";
 import { measureWorkloads } from "./figures/workloads.ts";
 import { Progress } from "./progress.ts";
-import { json, table } from "./report.ts";
+import { DATA_PLANE, json, table } from "./report.ts";
 import { Results } from "./results.ts";
 import { Stage } from "./stage.ts";
 
@@ -55,10 +55,10 @@ async function main(): Promise<number> {
     code = error instanceof Interrupted ? EXIT_INTERRUPTED : 1;
   }
   progress.end();
-  process.stdout.write(table(results));
+  process.stdout.write(table(results, DATA_PLANE));
   const file = resolve(values.json);
   mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, json(results, { rounds, seconds, only: [...wanted] }));
+  writeFileSync(file, json(results, DATA_PLANE, { rounds, seconds, only: [...wanted] }));
   return code;
 }
 

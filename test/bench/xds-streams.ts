@@ -24,16 +24,17 @@ export interface StreamsSaid {
   readonly what: "complete" | "changed" | "failed";
   /** ms since the epoch */
   readonly at: number;
+  /** Of a change: when the first stream heard of it. */
+  readonly firstAt: number;
 }
 
 const data = workerData as StreamsData;
 let complete = 0;
 let changed = 0;
+let firstAt = 0;
+const now = (): number => performance.timeOrigin + performance.now();
 const say = (what: StreamsSaid["what"]): void =>
-  parentPort?.postMessage({
-    what,
-    at: performance.timeOrigin + performance.now(),
-  } satisfies StreamsSaid);
+  parentPort?.postMessage({ what, at: now(), firstAt } satisfies StreamsSaid);
 
 const metadata = await callMetadata({ token: async () => data.token, clusterId: "Kubernetes" });
 const rootCert = readFileSync(data.rootFile);
@@ -71,6 +72,7 @@ function open(index: number): void {
     const wasComplete = held >= data.resources;
     held += response.resources.length;
     if (wasComplete) {
+      if (changed % data.streams === 0) firstAt = now();
       if (++changed % data.streams === 0) say("changed");
     } else if (held >= data.resources && ++complete === data.streams) say("complete");
   });

@@ -44,6 +44,8 @@ export class ApiRequester implements Disposable {
             authorization: `Bearer ${options.token ?? this.#token}`,
             accept: "application/json",
             ...(body === undefined ? {} : { "content-type": contentType }),
+            // Node leaves it out of a DELETE: the body would be taken for the next request
+            ...(body === undefined ? {} : { "content-length": Buffer.byteLength(body) }),
           },
         },
         (response) => {

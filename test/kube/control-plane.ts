@@ -63,6 +63,8 @@ export class ControlPlane implements AsyncDisposable {
   /** Path of the cluster administrator's. */
   readonly kubeconfig: string;
   readonly url: string;
+  /** In clear, for whoever must get round the API server. */
+  readonly etcdUrl: string;
   readonly caFile: string;
   /** Bearer token of the administrator (group `system:masters`). */
   readonly token: string;
@@ -91,6 +93,7 @@ export class ControlPlane implements AsyncDisposable {
     this.authority = parts.authority;
     this.dir = plan.dir;
     this.url = `https://${bracket(plan.address)}:${ports.api}`;
+    this.etcdUrl = `http://127.0.0.1:${ports.etcd}`;
     this.caFile = plan.caFile;
     this.token = parts.token;
     this.kubeconfig = `${plan.dir}/admin.kubeconfig`;

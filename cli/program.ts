@@ -42,7 +42,9 @@ const OCLIF: PJSON["oclif"] = {
     manifest: { description: "What ambit install applies" },
     namespace: { description: "Namespaces and their part in the mesh" },
     tunnels: { description: "Live connections of the mesh" },
-    waypoint: { description: "Waypoints: what takes a service's traffic at layer 7" },
+    waypoint: {
+      description: "Waypoints: proxies in front of services, which decide at layer 4 so far",
+    },
     "ztunnel-config": {
       description: "What the ztunnels hold (short: zc), with istioctl's columns",
     },

@@ -2,6 +2,7 @@
 import { RESOURCES, type Pod } from "#lib/kube/objects.ts";
 import { clientVersion } from "../client-version.ts";
 import { lastLogLine, readinessOf } from "../install/rollout.ts";
+import { enrollmentOf, wantsMesh } from "../kube/enrollment.ts";
 import { containerStatuses, isReady, podProblem } from "../kube/pod-state.ts";
 import { formatAge } from "../render/units.ts";
 import { syncStatus } from "../source/sync-status.ts";
@@ -14,6 +15,8 @@ const PARTS = [
   { kind: "daemonset", name: "istio-cni-node", resource: RESOURCES.daemonSets },
   { kind: "daemonset", name: "ztunnel", resource: RESOURCES.daemonSets },
 ] as const;
+/** Names in one sentence. */
+const SHOWN_PODS = 3;
 const ROOT_CERT = "istio-ca-root-cert";
 /** A certificate with less of its life left should have been renewed: renewal comes at half. */
 const LEAST_LIFE_LEFT = 0.2;
@@ -47,6 +50,11 @@ export const POST_CHECKS: readonly Check[] = [
           found.push({ text: `${object} is scaled to 0 replicas`, object, hint });
           continue;
         }
+        if (kind === "daemonset" && desired === 0 && isDone) {
+          const pods = await enrolledPods(context);
+          if (pods.length > 0) found.push(runsNowhere(context, name, pods));
+          continue;
+        }
         if (isDone) continue;
         const pods = await unreadyPods(context, part.spec?.selector?.matchLabels ?? {});
         if (pods.length === 0 && context.node === undefined)
@@ -66,7 +74,11 @@ export const POST_CHECKS: readonly Check[] = [
     title: "the CNI plugin is in place on every node",
     async run(context) {
       const agents = await partPods(context, "istio-cni-node");
-      if (agents.length === 0) return { skipped: "no CNI agent runs" };
+      if (agents.length === 0) {
+        const pods = await enrolledPods(context);
+        if (pods.length > 0) return [runsNowhere(context, "istio-cni-node", pods)];
+        return { skipped: "no CNI agent runs, and no pod is enrolled" };
+      }
       const nodes = (await context.list(RESOURCES.nodes)).filter(
         (n) => (n.metadata.labels?.["kubernetes.io/os"] ?? "linux") === "linux",
       );
@@ -149,6 +161,30 @@ export const POST_CHECKS: readonly Check[] = [
     run: blockersOf15008,
   },
 ];
+
+/** In the mesh, or waiting for it; `namespace/name`. */
+async function enrolledPods(context: CheckContext): Promise<readonly string[]> {
+  const namespaces = new Map(
+    (await context.list(RESOURCES.namespaces)).map((n) => [n.metadata.name, n]),
+  );
+  return (await context.list(RESOURCES.pods))
+    .filter((p) => {
+      const namespace = namespaces.get(p.metadata.namespace ?? "") ?? null;
+      return ["captured", "pending"].includes(enrollmentOf(p, wantsMesh(p, namespace)).kind);
+    })
+    .map((p) => `${p.metadata.namespace}/${p.metadata.name}`);
+}
+
+function runsNowhere({ kube, node }: CheckContext, name: string, pods: readonly string[]): Finding {
+  const namespace = kube.meshNamespace;
+  const object = `daemonset/${namespace}/${name}`;
+  const shown = pods.slice(0, SHOWN_PODS).join(", ");
+  return {
+    text: `${object} runs no pod on ${node === undefined ? "any node" : `node ${node}`}, and ${pods.length} pod(s) are enrolled: ${shown}${pods.length > SHOWN_PODS ? " …" : ""}`,
+    object,
+    hint: `kubectl -n ${namespace} describe daemonset ${name}: does its node selector match a node?`,
+  };
+}
 
 async function partPods(context: CheckContext, app: string): Promise<readonly Pod[]> {
   const pods = await context.podsOf(context.kube.meshNamespace);

@@ -1,6 +1,7 @@
 // Checks before an installation: can this cluster, and may this user, carry the mesh?
 import { RESOURCES } from "#lib/kube/objects.ts";
 import { MODE_LABEL } from "../kube/enrollment.ts";
+import { APPLY_GATEWAY_API } from "../kube/missing-kind.ts";
 import type { Check, Finding } from "./check.ts";
 import { describeOwner, foreignMeshes } from "./foreign-mesh.ts";
 import { inotifyFindings } from "./inotify.ts";
@@ -11,9 +12,6 @@ import { platformOf, platformFindings } from "./platform.ts";
 const OLDEST_MINOR = 32;
 const NEWEST_MINOR = 37;
 const OLDEST_KERNEL = [5, 4] as const;
-const GATEWAY_API = "https://github.com/kubernetes-sigs/gateway-api/releases/download";
-const GATEWAY_API_VERSION = "v1.6.0";
-const APPLY_GATEWAY_API = `kubectl apply --server-side -f ${GATEWAY_API}/${GATEWAY_API_VERSION}/standard-install.yaml`;
 
 export const PRE_CHECKS: readonly Check[] = [
   {

@@ -1,12 +1,13 @@
 // `ambit install`
 import * as Flags from "@oclif/core/flags";
 import { systemClock } from "#lib/base/clock.ts";
+import type { JsonObject } from "#lib/kube/json.ts";
 import { RESOURCES } from "#lib/kube/objects.ts";
 import type { CheckResult } from "../check/check.ts";
 import { CliError, EXIT, type ExitCode } from "../errors.ts";
 import { duration } from "../flags.ts";
 import type { StageResult } from "../install/apply-stages.ts";
-import { manifestFlags, renderManifests } from "../install/profile.ts";
+import { givenProfile, manifestFlags, readSettings, renderProfile } from "../install/profile.ts";
 import type { Kube } from "../kube/connect.ts";
 import { KubeCommand } from "../kube-command.ts";
 import { API_VERSION } from "../render/output.ts";
@@ -22,7 +23,7 @@ const CHECK_TIMEOUT_MS = 15_000;
 export class Install extends KubeCommand {
   static override summary = "Install the mesh into a Kubernetes cluster, or bring it up to date.";
   static override description =
-    "Checks the cluster, then applies the manifests stage by stage (CRDs, istiod, cni, ztunnel) and waits until each runs. Objects are applied server-side by the field manager ambit: running it again changes what differs and nothing else. No pod joins the mesh before its namespace is enrolled.";
+    "Checks the cluster, then applies the manifests stage by stage (CRDs, istiod, cni, ztunnel) and waits until each runs. Objects are applied server-side by the field manager ambit: running it again changes what differs and nothing else. The profile is kept (annotation ambit/profile of the ConfigMap istio) until --profile or --overlay name another; --set, -f, --hub and --tag are not: give them again. No pod joins the mesh before its namespace is enrolled.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> -y",
     "<%= config.bin %> <%= command.id %> --profile kind --set image=ambit:dev -y",
@@ -52,15 +53,25 @@ export class Install extends KubeCommand {
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(Install);
-    const objects = await renderManifests(flags, this.io);
+    const settings = await readSettings(flags, this.io);
+    const given = await givenProfile(flags);
+    // mistakes in it are told before anybody is asked
+    const early = given === null ? null : await renderProfile(given, settings);
     const kube = await this.connect(flags);
+    const { chooseProfile, chooseProfileOffline } = await import("../install/installed-profile.ts");
     const dryRun = flags["dry-run"];
-    if (dryRun === "client") return await this.#listOnly(objects, flags);
+    if (dryRun === "client") {
+      const { profile } = await chooseProfileOffline(flags, kube, this.io);
+      return await this.#listOnly(early ?? (await renderProfile(profile, settings)), flags);
+    }
     if (!flags["skip-checks"]) await this.#preflight(kube);
     await refuseTerminating(kube);
+    const { profile, replaces } = await chooseProfile(flags, kube, this.io);
+    const objects = early ?? (await renderProfile(profile, settings));
+    if (replaces !== null) this.io.err(`warning: profile ${profile.name} replaces ${replaces}`);
     if (dryRun === undefined)
       await this.confirm(
-        `Install the mesh (${flags.overlay ?? flags.profile}) into ${kube.name}?`,
+        `Install the mesh (${profile.name}${replaces === null ? "" : ` in place of ${replaces}`}) into ${kube.name}?`,
         flags.yes,
       );
     const { applyStages } = await import("../install/apply-stages.ts");
@@ -96,7 +107,7 @@ export class Install extends KubeCommand {
   }
 
   async #listOnly(
-    objects: Awaited<ReturnType<typeof renderManifests>>,
+    objects: readonly JsonObject[],
     flags: Parameters<KubeCommand["show"]>[1],
   ): Promise<ExitCode> {
     const { planStages } = await import("../install/stages.ts");

@@ -9,6 +9,7 @@ import { listDocument } from "../render/output.ts";
 import type { Column } from "../render/table.ts";
 import { ageSince } from "../render/units.ts";
 import { didYouMean } from "../suggest.ts";
+import type { ProgramVersions } from "../source/program-versions.ts";
 import type { SyncedProxy } from "../source/sync-status.ts";
 
 const CLASS_NAME = "gateway.networking.k8s.io/gateway-class-name";
@@ -31,7 +32,7 @@ export class ProxyStatus extends KubeCommand {
   static override summary =
     "Say which proxies are connected to istiod, and whether they have everything.";
   static override description =
-    "Asks every istiod. SYNCED: all that was sent is acknowledged, the last of it LAST-ACK ago; STALE: not yet; NOT CONNECTED: istiod does not know the proxy. Exits 3 when a proxy is not in sync.";
+    "Asks every istiod. SYNCED: all that was sent is acknowledged, the last of it LAST-ACK ago; STALE: not yet; NOT CONNECTED: istiod does not know the proxy. VERSION is what an istiod with the same image says of itself, else the tag of the image. Exits 3 when a proxy is not in sync.";
   static override examples = [
     "<%= config.bin %> <%= command.id %>",
     "<%= config.bin %> <%= command.id %> ztunnel-x7k2p.istio-system -o wide",
@@ -47,12 +48,15 @@ export class ProxyStatus extends KubeCommand {
     const { KubeSource } = await import("../source/kube-source.ts");
     const { syncStatus } = await import("../source/sync-status.ts");
     const { cluster, meshNamespace } = kube;
-    const [ztunnels, gateways, synced] = await Promise.all([
+    const { istiodVersions } = await import("../source/program-versions.ts");
+    const source = new KubeSource(kube);
+    const [ztunnels, gateways, synced, versions] = await Promise.all([
       cluster.list(RESOURCES.pods, { namespace: meshNamespace, labelSelector: "app=ztunnel" }),
       cluster.list(RESOURCES.pods, {
         labelSelector: `${GATEWAY_NAME},${CLASS_NAME}=${WAYPOINT_CLASS}`,
       }),
-      syncStatus(new KubeSource(kube), this.deadline(flags.timeout)),
+      syncStatus(source, this.deadline(flags.timeout)),
+      istiodVersions(source, this.deadline(flags.timeout)),
     ]);
     if (synced === null)
       throw await whySilent(
@@ -62,8 +66,8 @@ export class ProxyStatus extends KubeCommand {
         ]),
       );
     const all = [
-      ...ztunnels.map((p) => rowOf(p, "ztunnel", synced)),
-      ...gateways.map((p) => rowOf(p, "waypoint", synced)),
+      ...ztunnels.map((p) => rowOf(p, "ztunnel", synced, versions)),
+      ...gateways.map((p) => rowOf(p, "waypoint", synced, versions)),
     ];
     const rows = chosen(all, args.pod, flags).toSorted(
       (a, b) => a.kind.localeCompare(b.kind) || a.node.localeCompare(b.node),
@@ -83,18 +87,22 @@ export class ProxyStatus extends KubeCommand {
   }
 }
 
-function rowOf(pod: Pod, kind: Row["kind"], synced: readonly SyncedProxy[]): Row {
+function rowOf(
+  pod: Pod,
+  kind: Row["kind"],
+  synced: readonly SyncedProxy[],
+  versions: ProgramVersions,
+): Row {
   const { name, namespace = "" } = pod.metadata;
   const client = synced.find((c) => c.name === name && c.namespace === namespace);
   const states = client?.types.map((t) => t.status) ?? [];
-  const image = pod.spec?.containers?.[0]?.image ?? "";
   return {
     name,
     namespace,
     kind,
     node: pod.spec?.nodeName ?? "",
     istiod: client?.istiod ?? "",
-    version: image.slice(image.lastIndexOf(":") + 1),
+    version: versions.of(pod),
     sync:
       client === undefined
         ? "NOT CONNECTED"

@@ -17,7 +17,7 @@ interface Answer {
 export class Status extends KubeCommand {
   static override summary = "Say how the parts of the mesh stand, and how many pods are in it.";
   static override description =
-    "XDS counts the ztunnels that have acknowledged all that istiod knows, CERTS the identities with a valid certificate. -o wide adds a row for each node. Exits 3 when a part is not ready, 4 when there is no mesh; --wait returns when all is ready, or 5.";
+    "XDS counts the ztunnels that have acknowledged all that istiod knows, CERTS the identities with a valid certificate, VERSION is what a part says of itself or, where nobody says it, the tag of its image. -o wide adds a row for each node. Exits 3 when a part is not ready, 4 when there is no mesh; --wait returns when all is ready, or 5.";
   static override examples = [
     "<%= config.bin %> <%= command.id %>",
     "<%= config.bin %> <%= command.id %> --wait --timeout 5m",

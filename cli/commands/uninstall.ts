@@ -42,7 +42,7 @@ export class Uninstall extends KubeCommand {
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(Uninstall);
-    const rendered = await renderEverything({ profile: "base", overlay: flags.overlay });
+    const rendered = await renderEverything(flags);
     const kube = await this.connect(flags);
     const { findEnrolled, unenroll, waitReleased } = await import("../uninstall/enrolled.ts");
     const { planUninstall } = await import("../uninstall/plan.ts");

@@ -1,20 +1,21 @@
 // Where the manifests of an installation come from: a profile is a directory of manifests/overlays, or the base.
 import { readdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import * as Flags from "@oclif/core/flags";
 import type { JsonObject } from "#lib/kube/json.ts";
 import { CliError } from "../errors.ts";
 import type { Io } from "../io.ts";
+import { metadataOf } from "../manifest/object-id.ts";
 import { didYouMean } from "../suggest.ts";
-import { applySettings, parseSettings } from "./settings.ts";
+import { applySettings, isMeshConfig, parseSettings, type Settings } from "./settings.ts";
 
 const MANIFESTS = resolve(import.meta.dirname, "..", "..", "manifests");
 export const BASE = "base";
 
 export const manifestFlags = {
   profile: Flags.string({
-    summary: "What to install: base, or one of manifests/overlays (kind, production).",
-    default: BASE,
+    summary:
+      "base, or one of manifests/overlays (kind, production). Without: the one installed, else base.",
     helpValue: "<name>",
   }),
   overlay: Flags.string({
@@ -41,7 +42,7 @@ export const manifestFlags = {
 } as const;
 
 export interface ManifestFlags {
-  readonly profile: string;
+  readonly profile?: string | undefined;
   readonly overlay?: string | undefined;
   readonly set?: string[] | undefined;
   readonly file?: string[] | undefined;
@@ -49,45 +50,74 @@ export interface ManifestFlags {
   readonly tag?: string | undefined;
 }
 
-/** The objects as they are to be applied. @throws {CliError} USAGE, BAD_INPUT */
-export async function renderManifests(
-  flags: ManifestFlags,
-  io: Pick<Io, "stdin">,
-): Promise<JsonObject[]> {
+/** Where the objects of an installation come from. */
+export interface Profile {
+  /** Of a profile; `overlay:` and the directory's name for one of the user's. */
+  readonly name: string;
+  readonly dir: string;
+}
+
+/** On the ConfigMap `istio`: the name of the profile that is installed. */
+export const PROFILE_ANNOTATION = "ambit/profile";
+
+/** What `-f`, `--hub`, `--tag` and `--set` say. @throws {CliError} USAGE, BAD_INPUT */
+export async function readSettings(flags: ManifestFlags, io: Pick<Io, "stdin">): Promise<Settings> {
   const { hub, tag, file = [], set = [] } = flags;
   const words =
     file.length === 0 ? [] : await (await import("./values-file.ts")).readValues(file, io);
   if (hub !== undefined) words.push(`hub=${hub}`);
   if (tag !== undefined) words.push(`tag=${tag}`);
-  const settings = parseSettings([...words, ...set]);
+  return parseSettings([...words, ...set]);
+}
+
+/** The objects as they are to be applied; they say which profile they are of. @throws {CliError} BAD_INPUT */
+export async function renderProfile(
+  { name, dir }: Profile,
+  settings: Settings,
+): Promise<JsonObject[]> {
   const { renderKustomization } = await import("../manifest/render.ts");
-  const dir = flags.overlay ?? (await profileDir(flags.profile));
-  return await applySettings(await renderKustomization(dir), settings);
+  const objects = await applySettings(await renderKustomization(dir), settings);
+  return objects.map((o) => {
+    if (!isMeshConfig(o)) return o;
+    const metadata = metadataOf(o);
+    const annotations = { ...(metadata["annotations"] as JsonObject), [PROFILE_ANNOTATION]: name };
+    return { ...o, metadata: { ...metadata, annotations } };
+  });
+}
+
+/** `null` when the flags name none. @throws {CliError} USAGE */
+export async function givenProfile(flags: ManifestFlags): Promise<Profile | null> {
+  const { overlay, profile } = flags;
+  if (overlay !== undefined) return { name: `overlay:${basename(resolve(overlay))}`, dir: overlay };
+  return profile === undefined ? null : await findProfile(profile);
 }
 
 /** Everything any profile would have made: what an uninstallation looks for. */
-export async function renderEverything(flags: ManifestFlags): Promise<JsonObject[]> {
+export async function renderEverything({
+  overlay,
+}: Pick<ManifestFlags, "overlay">): Promise<JsonObject[]> {
   const { renderKustomization } = await import("../manifest/render.ts");
   const { idOf } = await import("../manifest/object-id.ts");
-  const dirs = await Promise.all((await profileNames()).map(profileDir));
-  if (flags.overlay !== undefined) dirs.push(flags.overlay);
+  const dirs = (await Promise.all((await profileNames()).map(findProfile))).map((p) => p.dir);
+  if (overlay !== undefined) dirs.push(overlay);
   const found = new Map<string, JsonObject>();
   for (const dir of dirs)
     for (const o of await renderKustomization(dir)) if (!found.has(idOf(o))) found.set(idOf(o), o);
   return [...found.values()];
 }
 
-async function profileDir(name: string): Promise<string> {
-  if (name === BASE) return join(MANIFESTS, BASE);
+/** @throws {CliError} USAGE */
+export async function findProfile(name: string): Promise<Profile> {
+  if (name === BASE) return { name, dir: join(MANIFESTS, BASE) };
   const known = await profileNames();
-  if (known.includes(name)) return join(MANIFESTS, "overlays", name);
+  if (known.includes(name)) return { name, dir: join(MANIFESTS, "overlays", name) };
   throw new CliError("USAGE", `No such profile: ${JSON.stringify(name)}`, [
     ...didYouMean(name, known),
     `profiles: ${known.join(", ")}; a directory of your own: --overlay DIR`,
   ]);
 }
 
-async function profileNames(): Promise<string[]> {
+export async function profileNames(): Promise<string[]> {
   const entries = await readdir(join(MANIFESTS, "overlays"), { withFileTypes: true }).catch(
     () => [],
   );

@@ -15,6 +15,9 @@ export interface Settings {
   readonly meshConfig: ReadonlyMap<string, string>;
 }
 
+/** The ConfigMap that holds the mesh configuration. */
+export const MESH_CONFIG = "istio";
+
 const KEYS = ["image", "hub", "tag", "imagePullPolicy", "meshConfig.<field>"] as const;
 const PULL_POLICIES = ["Always", "IfNotPresent", "Never"];
 
@@ -109,11 +112,11 @@ function withPullPolicy(value: unknown, policy: string): unknown {
   return result;
 }
 
-function isMeshConfig(o: JsonObject): boolean {
+export function isMeshConfig(o: JsonObject): boolean {
   const { data } = o;
   return (
     o["kind"] === "ConfigMap" &&
-    metadataOf(o)["name"] === "istio" &&
+    metadataOf(o)["name"] === MESH_CONFIG &&
     isJsonObject(data) &&
     typeof data["mesh"] === "string"
   );

@@ -2,6 +2,7 @@
 import type { Cluster, KubeObject, Resource } from "#lib/kube/cluster.ts";
 import { CliError } from "../errors.ts";
 import type { Kube } from "./connect.ts";
+import { missingKindHint } from "./missing-kind.ts";
 import { FIELD_MANAGER, type OpenCluster } from "./open-cluster.ts";
 import { replacePatch } from "./replace-patch.ts";
 import { displayObject, findResource } from "./resource-names.ts";
@@ -80,8 +81,9 @@ async function servedResource(kube: Kube, object: KubeObject): Promise<Resource>
   const { findResource: find } = await import("#lib/kube/api-server/discovery.ts");
   const found = await find(kube.server, object.apiVersion, object.kind);
   if (found !== null) return found;
+  const group = object.apiVersion.includes("/") ? (object.apiVersion.split("/")[0] ?? "") : "";
   throw new CliError("NOT_FOUND", `${kube.name} serves no ${object.kind} of ${object.apiVersion}`, [
-    "its CustomResourceDefinition is missing; the mesh's own come with: ambit install",
+    missingKindHint(group),
   ]);
 }
 

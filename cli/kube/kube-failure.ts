@@ -1,6 +1,7 @@
 // What goes wrong between us and the objects of a cluster, as a command's failure with the next step.
 import type { KubeError } from "#lib/kube/errors.ts";
 import { CliError, type CliErrorCode } from "../errors.ts";
+import { missingKindHint } from "./missing-kind.ts";
 
 type Failure = readonly [code: CliErrorCode, ...hints: readonly string[]];
 
@@ -12,11 +13,7 @@ const FAILURES: Record<KubeError["code"], Failure> = {
   BUSY: ["TIMEOUT"],
   CONFLICT: ["CONFLICT"],
   ALREADY_EXISTS: ["CONFLICT"],
-  NOT_SERVED: [
-    "NOT_FOUND",
-    "its CustomResourceDefinition is missing; the mesh's own come with: ambit install",
-    "ambit check --pre says what else a cluster lacks",
-  ],
+  NOT_SERVED: ["NOT_FOUND", "ambit check --pre says what else a cluster lacks"],
   UNAUTHORIZED: [
     "UNAUTHORIZED",
     "the credentials are missing, wrong or expired: log in to the cluster again",
@@ -42,5 +39,6 @@ export function fromKubeError(error: KubeError): CliError {
   if (error.code === "UNAVAILABLE" && error.status === 500)
     return new CliError("FAILED", error.message, [], error);
   const [code, ...hints] = FAILURES[error.code];
-  return new CliError(code, error.message, hints, error);
+  const first = error.code === "NOT_SERVED" ? [missingKindHint(error.group)] : [];
+  return new CliError(code, error.message, [...first, ...hints], error);
 }

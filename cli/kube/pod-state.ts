@@ -7,6 +7,8 @@ export interface ContainerStatus {
   readonly ready?: boolean;
   readonly restartCount?: number;
   readonly image?: string;
+  /** As the node resolved it; empty before the image is there. */
+  readonly imageID?: string;
   readonly state?: {
     readonly waiting?: { readonly reason?: string; readonly message?: string };
     readonly terminated?: {

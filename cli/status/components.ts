@@ -7,11 +7,11 @@ import { readinessOf } from "../install/rollout.ts";
 import type { Kube } from "../kube/connect.ts";
 import { noMesh } from "../kube/mesh-presence.ts";
 import { isReady, podProblem } from "../kube/pod-state.ts";
-import { splitImage } from "../manifest/images.ts";
 import type { Unanswered } from "../render/output.ts";
 import { parseConfigDump, type ConfigDump } from "../source/config-dump.ts";
 import { KubeSource } from "../source/kube-source.ts";
 import { gather } from "../source/mesh-source.ts";
+import { imageTag, istiodVersions, ProgramVersions } from "../source/program-versions.ts";
 import { syncStatus, type SyncedProxy } from "../source/sync-status.ts";
 
 export interface ComponentStatus {
@@ -19,6 +19,7 @@ export interface ComponentStatus {
   readonly desired: number;
   readonly ready: number;
   readonly isReady: boolean;
+  /** Of the program where it is known, else the image's tag; several with commas. */
   readonly version: string;
   /** `2/2` of its proxies have all; empty where it means nothing or nobody answers. */
   readonly xds: string;
@@ -65,7 +66,7 @@ export async function readMeshStatus(
   ]);
   if (parts.every((p) => p === null)) throw noMesh(kube);
   const anyRuns = pods.some(isReady);
-  const said = anyRuns ? await ask(kube, options) : NOTHING_SAID;
+  const said = anyRuns ? await ask(kube, pods, options) : NOTHING_SAID;
   const components = PARTS.map((p, i) =>
     componentStatus(p.component, parts[i] ?? null, pods, said),
   );
@@ -75,19 +76,25 @@ export async function readMeshStatus(
 interface Said {
   readonly dumps: ReadonlyMap<string, ConfigDump>;
   readonly synced: readonly SyncedProxy[] | null;
-  readonly istiodVersion: string;
+  readonly versions: ProgramVersions;
   readonly partial: readonly Unanswered[];
 }
 
-const NOTHING_SAID: Said = { dumps: new Map(), synced: null, istiodVersion: "", partial: [] };
+const NOTHING_SAID: Said = {
+  dumps: new Map(),
+  synced: null,
+  versions: new ProgramVersions(),
+  partial: [],
+};
 
 async function ask(
   kube: Kube,
+  pods: readonly Pod[],
   { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<Said> {
   const source = new KubeSource(kube);
   const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-  const [gathered, synced, istiodVersion] = await Promise.all([
+  const [gathered, synced, versions] = await Promise.all([
     gather(source, "/config_dump", parseConfigDump, { timeoutMs, signal }).catch(
       (error: unknown) => {
         signal.throwIfAborted();
@@ -96,12 +103,20 @@ async function ask(
       },
     ),
     syncStatus(source, limit),
-    source.istiodVersion(limit).catch(() => ""),
+    istiodVersions(source, limit),
   ]);
+  const dumps = new Map(gathered?.answers.map((a) => [a.node, a.value]));
+  for (const [node, { version }] of dumps) {
+    const here = pods.filter(
+      ({ metadata, spec }) => metadata.labels?.["app"] === "ztunnel" && spec?.nodeName === node,
+    );
+    const asked = here.find(isReady) ?? here[0];
+    if (asked !== undefined) versions.learn(asked, version);
+  }
   return {
-    dumps: new Map(gathered?.answers.map((a) => [a.node, a.value])),
+    dumps,
     synced,
-    istiodVersion,
+    versions,
     partial: gathered?.partial ?? [],
   };
 }
@@ -115,18 +130,9 @@ function componentStatus(
   const own = part === null ? [] : podsOf(part, pods);
   const { ready, desired, isDone } = readinessOf(part);
   const isOff = part?.kind === "Deployment" && desired === 0;
-  const image = splitImage(part?.spec?.template?.spec?.containers?.[0]?.image ?? "").suffix.slice(
-    1,
-  );
-  const nodes =
-    part?.kind === "DaemonSet" ? own.map((p) => nodeStatus(component, p, image, said)) : [];
-  const versions = new Set(
-    component === "istiod"
-      ? [said.istiodVersion]
-      : component === "ztunnel"
-        ? [...said.dumps.values()].map((d) => d.version)
-        : [],
-  );
+  const image = part?.spec?.template?.spec?.containers?.[0]?.image ?? "";
+  const nodes = part?.kind === "DaemonSet" ? own.map((p) => nodeStatus(component, p, said)) : [];
+  const versions = new Set(own.map((p) => said.versions.of(p)).toSorted());
   versions.delete("");
   const isZtunnel = component === "ztunnel";
   return {
@@ -134,7 +140,7 @@ function componentStatus(
     desired: part === null ? 0 : desired,
     ready,
     isReady: part !== null && isDone && !isOff,
-    version: versions.size === 0 ? image : [...versions].join(","),
+    version: versions.size === 0 ? imageTag(image) : [...versions].join(","),
     xds: isZtunnel
       ? share(
           nodes.filter((n) => n.xds !== ""),
@@ -153,7 +159,7 @@ function whatIsWrong(part: PodController | null, pods: readonly Pod[], isOff: bo
   return pods.map(problemText).find((t) => t !== "") ?? "";
 }
 
-function nodeStatus(component: string, pod: Pod, image: string, said: Said): NodeStatus {
+function nodeStatus(component: string, pod: Pod, said: Said): NodeStatus {
   const { name, namespace } = pod.metadata;
   const node = pod.spec?.nodeName ?? "";
   const isZtunnel = component === "ztunnel";
@@ -162,7 +168,7 @@ function nodeStatus(component: string, pod: Pod, image: string, said: Said): Nod
     node,
     pod: name,
     isReady: isReady(pod),
-    version: (isZtunnel ? said.dumps.get(node)?.version : undefined) ?? image,
+    version: said.versions.of(pod),
     xds: !isZtunnel || said.synced === null ? "" : syncText(client),
     message: problemText(pod),
   };

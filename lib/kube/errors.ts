@@ -42,6 +42,8 @@ export interface KubeErrorDetail {
   readonly object?: string;
   /** What the API server answered, for example 409. */
   readonly status?: number;
+  /** API group of what was asked of the API server; `""` is the core. */
+  readonly group?: string;
   readonly cause?: unknown;
 }
 
@@ -53,6 +55,7 @@ export class KubeError extends Error {
   readonly field: string | null;
   readonly object: string | null;
   readonly status: number | null;
+  readonly group: string | null;
 
   constructor(code: KubeErrorCode, message: string, detail: KubeErrorDetail = {}) {
     super(message, detail.cause === undefined ? undefined : { cause: detail.cause });
@@ -62,5 +65,6 @@ export class KubeError extends Error {
     this.field = detail.field ?? null;
     this.object = detail.object ?? null;
     this.status = detail.status ?? null;
+    this.group = detail.group ?? null;
   }
 }

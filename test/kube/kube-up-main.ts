@@ -18,10 +18,12 @@ import { relay } from "./relay.ts";
 import {
   findOwner,
   findStanding,
+  howToUse,
   logFile,
   ownerFile,
   standingDir,
   standingFile,
+  standsSince,
 } from "./standing-cluster.ts";
 import { isAlive, processMark } from "./temp-dir.ts";
 
@@ -46,7 +48,8 @@ try {
 
 async function startAndTell(): Promise<void> {
   const dir = standingDir();
-  if (findOwner(dir) === null) {
+  const stoodAlready = findOwner(dir) !== null;
+  if (!stoodAlready) {
     // builds show their progress here
     await program("kubelet");
     rmSync(dir, { recursive: true, force: true });
@@ -63,17 +66,8 @@ async function startAndTell(): Promise<void> {
   }
   const found = findStanding(dir);
   if (found === null) throw new LabError("CONFLICT", "Another start is under way");
-  process.stdout.write(
-    [
-      `Nodes ${found.nodes.join(", ")} are ready. Image ambit:dev is on each.`,
-      "",
-      `  export KUBECONFIG=${found.kubeconfig}`,
-      `  ${await program("kubectl")} get nodes`,
-      "",
-      `Logs: ${found.logs}. To end it: make kube-down`,
-      "",
-    ].join("\n"),
-  );
+  const since = stoodAlready ? standsSince(dir) : null;
+  process.stdout.write(howToUse(found, await program("kubectl"), since));
 }
 
 async function serve(): Promise<void> {

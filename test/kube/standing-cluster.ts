@@ -1,5 +1,5 @@
 // Where the cluster of `make kube-up` lives, and how others find and end it.
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -29,6 +29,31 @@ export function findStanding(dir: string): StandingCluster | null {
   } catch {
     return null;
   }
+}
+
+/** When it was ready. */
+export function standsSince(dir: string): Date {
+  return statSync(standingFile(dir)).mtime;
+}
+
+/** What `make kube-up` prints. @param since  `null` for a cluster that was started just now */
+export function howToUse(
+  { nodes, kubeconfig, logs }: StandingCluster,
+  kubectl: string,
+  since: Date | null,
+): string {
+  const names = nodes.join(", ");
+  return [
+    since === null
+      ? `Nodes ${names} are ready. Image ambit:dev is on each.`
+      : `A cluster stands here already, since ${since.toISOString()}: nodes ${names}. Nothing was started or changed;\nits image ambit:dev is of that time. A new one: make kube-down, then make kube-up.`,
+    "",
+    `  export KUBECONFIG=${kubeconfig}`,
+    `  ${kubectl} get nodes`,
+    "",
+    `Logs: ${logs}. To end it: make kube-down`,
+    "",
+  ].join("\n");
 }
 
 /** `null` when nobody owns the directory any more. */

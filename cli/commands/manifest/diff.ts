@@ -2,7 +2,7 @@
 import type { KubeObject } from "#lib/kube/cluster.ts";
 import { KubeError } from "#lib/kube/errors.ts";
 import { EXIT, type ExitCode } from "../../errors.ts";
-import { manifestFlags, renderManifests } from "../../install/profile.ts";
+import { givenProfile, manifestFlags, readSettings, renderProfile } from "../../install/profile.ts";
 import { isOptional, planStages } from "../../install/stages.ts";
 import { KubeCommand } from "../../kube-command.ts";
 import { idOf, textAt } from "../../manifest/object-id.ts";
@@ -26,8 +26,12 @@ export class ManifestDiff extends KubeCommand {
 
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(ManifestDiff);
-    const objects = await renderManifests(flags, this.io);
+    const settings = await readSettings(flags, this.io);
+    await givenProfile(flags); // a name that is none is told before anybody is asked
     const kube = await this.connect(flags);
+    const { chooseProfile } = await import("../../install/installed-profile.ts");
+    const { profile } = await chooseProfile(flags, kube, this.io);
+    const objects = await renderProfile(profile, settings);
     const { serverSideApply, described, sorted } = await import("../../kube/server-side-apply.ts");
     const { findResource } = await import("#lib/kube/api-server/discovery.ts");
     const { unifiedDiff } = await import("../../render/diff.ts");

@@ -2,7 +2,14 @@
 import * as Flags from "@oclif/core/flags";
 import { AmbitCommand } from "../../command.ts";
 import { EXIT, type ExitCode } from "../../errors.ts";
-import { manifestFlags, renderManifests } from "../../install/profile.ts";
+import {
+  BASE,
+  findProfile,
+  givenProfile,
+  manifestFlags,
+  readSettings,
+  renderProfile,
+} from "../../install/profile.ts";
 import { planStages, STAGES } from "../../install/stages.ts";
 import { idOf } from "../../manifest/object-id.ts";
 
@@ -14,6 +21,11 @@ export class ManifestGenerate extends AmbitCommand {
   ];
   static override flags = {
     ...manifestFlags,
+    profile: Flags.string({
+      summary: "base, or one of manifests/overlays (kind, production).",
+      default: BASE,
+      helpValue: "<name>",
+    }),
     component: Flags.string({
       summary: "Only this stage.",
       options: STAGES,
@@ -25,7 +37,9 @@ export class ManifestGenerate extends AmbitCommand {
   override async run(): Promise<ExitCode> {
     const { flags } = await this.parse(ManifestGenerate);
     const wanted = new Set<string>(flags.component ?? STAGES);
-    const objects = planStages(await renderManifests(flags, this.io))
+    const settings = await readSettings(flags, this.io);
+    const profile = (await givenProfile(flags)) ?? (await findProfile(BASE));
+    const objects = planStages(await renderProfile(profile, settings))
       .filter((p) => wanted.has(p.stage))
       .flatMap((p) => p.objects);
     const { stringify } = await import("yaml");

@@ -1,5 +1,7 @@
 // `ambit waypoint delete`
 import * as Flags from "@oclif/core/flags";
+import type { Cluster } from "#lib/kube/cluster.ts";
+import { KubeError } from "#lib/kube/errors.ts";
 import { RESOURCES, type Gateway } from "#lib/kube/objects.ts";
 import { AmbitCommand } from "../../command.ts";
 import { CliError, EXIT, type ExitCode } from "../../errors.ts";
@@ -14,7 +16,7 @@ import { findWaypoints } from "../../waypoint/wait.ts";
 export class WaypointDelete extends AmbitCommand {
   static override summary = "Delete waypoints by name, or all of a namespace.";
   static override description =
-    "Only Gateways of the class istio-waypoint are touched. --unenroll takes away the labels that ask for them; without it traffic of what still asks goes on at layer 4 only, and is named.";
+    "Only Gateways of the class istio-waypoint are touched. --unenroll takes away the labels that ask for them, also those of a waypoint that is gone already; without it traffic of what still asks goes on at layer 4 only, and is named.";
   static override examples = [
     "<%= config.bin %> <%= command.id %> waypoint -n shop --unenroll",
     "<%= config.bin %> <%= command.id %> --all -n shop",
@@ -41,9 +43,14 @@ export class WaypointDelete extends AmbitCommand {
       throw new CliError("USAGE", "Names and --all-namespaces exclude each other", ["use -n"]);
     const namespace = flags["all-namespaces"] ? null : (flags.namespace ?? mesh.namespace);
     const doomed: Gateway[] = [];
+    const gone: { readonly name: string; readonly namespace: string }[] = [];
     if (flags.all) doomed.push(...(await findWaypoints(cluster, namespace, [])));
     for (const name of names) {
-      const gateway = await requireObject(cluster, RESOURCES.gateways, namespace, name);
+      const gateway = await findGateway(cluster, namespace, name, flags.unenroll);
+      if (gateway === null) {
+        gone.push({ name, namespace: namespace ?? "" });
+        continue;
+      }
       if (gateway.spec?.gatewayClassName !== WAYPOINT_CLASS)
         throw new CliError(
           "USAGE",
@@ -53,6 +60,12 @@ export class WaypointDelete extends AmbitCommand {
       doomed.push(gateway);
     }
     const items: { object: string; change: string }[] = [];
+    for (const waypoint of gone) {
+      this.io.err(
+        `${displayName(RESOURCES.gateways, waypoint.name)} is not there: only labels that name it go`,
+      );
+      items.push(...(await leaveWaypoint(cluster, waypoint, flags["dry-run"])));
+    }
     for (const { metadata } of doomed) {
       const waypoint = { name: metadata.name, namespace: metadata.namespace ?? "" };
       if (flags.unenroll) items.push(...(await leaveWaypoint(cluster, waypoint, flags["dry-run"])));
@@ -65,7 +78,7 @@ export class WaypointDelete extends AmbitCommand {
         await cluster.delete(RESOURCES.gateways, waypoint.namespace, waypoint.name);
       items.push({ object: displayName(RESOURCES.gateways, waypoint.name), change: "deleted" });
     }
-    if (doomed.length === 0)
+    if (doomed.length === 0 && gone.length === 0)
       this.io.err(`No waypoints${namespace === null ? "" : ` in namespace ${namespace}`}`);
     const suffix = flags["dry-run"] ? " (dry run)" : "";
     await this.showOne(
@@ -82,5 +95,25 @@ export class WaypointDelete extends AmbitCommand {
       flags,
     );
     return EXIT.ok;
+  }
+}
+
+/** `null` when there is none, but labels that name it are to be taken away. @throws {CliError} NOT_FOUND without either */
+async function findGateway(
+  cluster: Cluster,
+  namespace: string | null,
+  name: string,
+  leaves: boolean,
+): Promise<Gateway | null> {
+  try {
+    return await requireObject(cluster, RESOURCES.gateways, namespace, name);
+  } catch (error) {
+    const isMissing =
+      (error instanceof CliError && error.code === "NOT_FOUND") ||
+      (error instanceof KubeError && error.code === "NOT_SERVED"); // the Gateway API went, too
+    if (!leaves || !isMissing) throw error;
+    const left = await leaveWaypoint(cluster, { name, namespace: namespace ?? "" }, true);
+    if (left.length > 0) return null;
+    throw error;
   }
 }

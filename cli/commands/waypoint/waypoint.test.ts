@@ -110,6 +110,22 @@ test("a dry run changes nothing, and delete names who still asks", async () => {
   );
 });
 
+test("delete --unenroll takes labels away after the Gateway is gone, and needs one of both", async () => {
+  await using lab = await shop();
+  await lab.run("waypoint apply -n shop --enroll-namespace");
+  assert.equal((await lab.run("delete gateway waypoint -n shop")).code, 0);
+  const leave = "waypoint delete waypoint -n shop --unenroll";
+  const dry = await lab.run(`${leave} --dry-run`);
+  assert.deepEqual([dry.code, dry.stdout], [0, "namespace/shop unlabeled (dry run)\n"]);
+  assert.equal((await lab.run("waypoint delete waypoint -n shop")).code, 4);
+  const left = await lab.run(leave);
+  assert.deepEqual([left.code, left.stdout], [0, "namespace/shop unlabeled\n"], left.stderr);
+  assert.match(left.stderr, /gateway.gateway.networking.k8s.io\/waypoint is not there/);
+  assert.doesNotMatch((await lab.run("get ns shop -o yaml")).stdout, /use-waypoint/);
+  const again = await lab.run(leave);
+  assert.deepEqual([again.code, again.stdout], [4, ""]);
+});
+
 test("describe and namespace list read a lab as well", async () => {
   await using lab = await shop();
   assert.match((await lab.run("namespace list")).stdout, /shop +ambient +1 +0 +1 +- +PERMISSIVE/);

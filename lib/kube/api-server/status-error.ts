@@ -43,6 +43,7 @@ export function refusalError(of: Subject, refusal: Refusal): KubeError {
   const field = fieldOf(answer);
   return new KubeError(code, `Cannot ${describe(of)}: ${reason}${remedy(code, of)}`, {
     status,
+    group: of.group,
     ...(field === null ? {} : { field }),
   });
 }

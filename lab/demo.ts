@@ -1,14 +1,11 @@
 // `ambit demo`: the mesh on this machine, from two empty nodes to encrypted traffic under policy and back,
 // each step checked against what really happens on the wire.
 import { join } from "node:path";
-import { parseArgs } from "node:util";
-import { exitWhenWritten, play } from "./demo/play.ts";
+import { play, runDemo } from "./demo/play.ts";
 import { STORY, type Scene } from "./demo/story.ts";
 import { requireSandbox } from "./sandbox.ts";
 
-const { values } = parseArgs({ options: { json: { type: "boolean", default: false } } });
-
-async function main(): Promise<number> {
+runDemo(async (json) => {
   const { stateDir } = await requireSandbox();
   await using owned = new AsyncDisposableStack();
   const scene: Scene = { owned, dir: join(stateDir, "demo") };
@@ -16,14 +13,9 @@ async function main(): Promise<number> {
     title: "Ambit: an ambient service mesh on one machine",
     steps: STORY,
     scene,
-    json: values.json,
+    json,
     onFailure: (notes) => {
       for (const part of scene.lab?.mesh.endedParts() ?? []) notes.saw(part);
     },
   });
-}
-
-main().then(exitWhenWritten, (error: Error) => {
-  process.stderr.write(`${error.message}\n`);
-  exitWhenWritten(1);
 });

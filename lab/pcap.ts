@@ -1,4 +1,5 @@
 // Reading a capture: the pcap file format (draft-ietf-opsawg-pcap) down to TCP and UDP payloads.
+import { PORT } from "#lib/net/ports.ts";
 
 const FILE_HEADER = 24;
 const RECORD_HEADER = 16;
@@ -26,6 +27,20 @@ export interface Flow {
   readonly dst: string;
   readonly dstPort: number;
   readonly bytes: Buffer;
+}
+
+/** TCP that carried a byte between these addresses: through the mesh's tunnels, and past them. */
+export interface Crossed {
+  readonly tunnels: readonly Flow[];
+  readonly clear: readonly Flow[];
+}
+
+export function crossedBetween(flows: readonly Flow[], ips: ReadonlySet<string>): Crossed {
+  const ours = flows.filter(
+    (f) => f.protocol === "tcp" && f.bytes.length > 0 && ips.has(f.src) && ips.has(f.dst),
+  );
+  const isTunnel = (f: Flow): boolean => f.srcPort === PORT.hbone || f.dstPort === PORT.hbone;
+  return { tunnels: ours.filter(isTunnel), clear: ours.filter((f) => !isTunnel(f)) };
 }
 
 /** TCP and UDP packets of a little-endian Ethernet capture; a record cut short at the end is left out. */

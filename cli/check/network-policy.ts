@@ -1,8 +1,8 @@
 // C25: NetworkPolicies that admit an application's ports and not the mesh's, as the CNI agents judge them.
 import { policyFindings } from "#lib/kube/network-policy.ts";
 import { RESOURCES, type Pod } from "#lib/kube/objects.ts";
+import { PORT } from "#lib/net/ports.ts";
 import { REDIRECTION_ANNOTATION } from "../kube/enrollment.ts";
-import { HBONE_PORT } from "../kube/waypoints.ts";
 import type { Finding } from "./check.ts";
 import type { CheckContext } from "./context.ts";
 
@@ -30,7 +30,7 @@ export async function blockersOf15008(context: CheckContext): Promise<Finding[]>
     return {
       text: `NetworkPolicy ${policy} lets ${direction} of ${pods.slice(0, SHOWN).join(", ")}${more} through, but no tunnels`,
       object: `networkpolicy/${policy}`,
-      hint: `add to spec.${direction}: {ports: [{port: ${HBONE_PORT}, protocol: TCP}]}`,
+      hint: `add to spec.${direction}: {ports: [{port: ${PORT.hbone}, protocol: TCP}]}`,
     };
   });
 }

@@ -2,6 +2,7 @@
 // (istio `pilot/pkg/serviceregistry/kube/controller/ambient/waypoints.go`).
 import type { Gateway, GatewayClass, Namespace } from "#lib/kube/objects.ts";
 import type { KubeObject } from "#lib/kube/cluster.ts";
+import { PORT } from "#lib/net/ports.ts";
 import { compileLabelSelector } from "#lib/kube/labels.ts";
 import { conditionOf } from "./pod-state.ts";
 
@@ -18,7 +19,6 @@ export const USE_WAYPOINT_NAMESPACE = "istio.io/use-waypoint-namespace";
 export const WAYPOINT_FOR = "istio.io/waypoint-for";
 export const FOR_SERVICE_ACCOUNT = "istio.io/for-service-account";
 export const GATEWAY_NAME = "gateway.networking.k8s.io/gateway-name";
-export const HBONE_PORT = 15_008;
 
 export const TRAFFIC_TYPES = ["service", "workload", "all", "none"] as const;
 export type TrafficType = (typeof TRAFFIC_TYPES)[number];
@@ -67,7 +67,7 @@ export function isWaypoint(gateway: Gateway): boolean {
 export function meshListener(
   gateway: Gateway,
 ): NonNullable<NonNullable<Gateway["spec"]>["listeners"]>[number] | undefined {
-  return gateway.spec?.listeners?.find((l) => l.protocol === "HBONE" && l.port === HBONE_PORT);
+  return gateway.spec?.listeners?.find((l) => l.protocol === "HBONE" && l.port === PORT.hbone);
 }
 
 export function isProgrammed(gateway: Gateway): boolean {

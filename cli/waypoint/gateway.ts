@@ -1,10 +1,10 @@
 // The Gateway that makes a waypoint, as istioctl writes it, and its flags.
 import * as Flags from "@oclif/core/flags";
 import type { Gateway } from "#lib/kube/objects.ts";
+import { PORT } from "#lib/net/ports.ts";
 import { CliError } from "../errors.ts";
 import {
   FOR_SERVICE_ACCOUNT,
-  HBONE_PORT,
   TRAFFIC_TYPES,
   WAYPOINT_CLASS,
   WAYPOINT_FOR,
@@ -66,7 +66,7 @@ export function waypointGateway(flags: GatewayFlags, namespace?: string): Gatewa
     },
     spec: {
       gatewayClassName: WAYPOINT_CLASS,
-      listeners: [{ name: "mesh", port: HBONE_PORT, protocol: "HBONE" }],
+      listeners: [{ name: "mesh", port: PORT.hbone, protocol: "HBONE" }],
     },
   };
 }

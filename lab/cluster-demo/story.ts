@@ -2,16 +2,18 @@
 // or real kubelets in namespaces, everything from here on is what a user would type.
 import { join } from "node:path";
 import type { TunnelView } from "#lib/model/tunnel.ts";
+import { PORT } from "#lib/net/ports.ts";
 import type { Capture } from "../capture.ts";
+import { crossedBetween } from "../pcap.ts";
 import { ambit, type AmbitOptions } from "../demo/ambit.ts";
-import type { Step } from "../demo/play.ts";
+import { play, type Step } from "../demo/play.ts";
 import { eventually, expect, type Notes } from "../demo/step.ts";
 import { ROOT } from "../mesh-parts.ts";
 import type { DemoCluster, MakeCluster } from "./cluster.ts";
 import { ClusterShop, isReadable, SHOP } from "./shop.ts";
 
 /** What earlier steps made; disposed when the story ends, however it ends. */
-export interface Scene {
+interface Scene {
   readonly owned: AsyncDisposableStack;
   readonly make: MakeCluster;
   cluster?: DemoCluster;
@@ -26,7 +28,7 @@ const WAYPOINT = "server-waypoint";
 const SERVER = `spiffe://cluster.local/ns/${SHOP}/sa/server`;
 const CLIENT = `spiffe://cluster.local/ns/${SHOP}/sa/client`;
 
-export const CLUSTER_STORY: readonly Step<Scene>[] = [
+const CLUSTER_STORY: readonly Step<Scene>[] = [
   { title: "A cluster, the image, and Gateway API's definitions", run: makeCluster },
   { title: "One command installs the mesh", run: install },
   { title: "A shop opens, on two nodes", run: openShop },
@@ -40,6 +42,17 @@ export const CLUSTER_STORY: readonly Step<Scene>[] = [
   { title: "The namespace leaves the mesh: plain traffic again", run: unenrol },
   { title: "Uninstalled: nothing stays behind", run: uninstall },
 ];
+
+/** From nothing to nothing. @returns the exit status */
+export async function playOnCluster(
+  where: string,
+  make: MakeCluster,
+  json: boolean,
+): Promise<number> {
+  await using owned = new AsyncDisposableStack();
+  const title = `Ambit: an ambient service mesh on ${where}`;
+  return await play({ title, steps: CLUSTER_STORY, scene: { owned, make }, json });
+}
 
 async function makeCluster(scene: Scene, notes: Notes): Promise<void> {
   const cluster = await scene.make(notes);
@@ -101,19 +114,19 @@ async function watchEncrypted(scene: Scene, notes: Notes): Promise<void> {
     await shop.clientHears(2, 20_000);
     await shop.askAll();
     const ips = new Set((await shop.pods()).map((pod) => pod.ip));
-    const flows = (await capture.flows()).filter(
-      (f) => f.protocol === "tcp" && f.bytes.length > 0 && ips.has(f.src) && ips.has(f.dst),
-    );
+    const flows = await capture.flows();
     expect(!flows.some(isReadable), "no answer of a server can be read on the link");
-    const tunnels = flows.filter((f) => f.srcPort === 15_008 || f.dstPort === 15_008);
-    const others = flows.filter((f) => !tunnels.includes(f));
+    const { tunnels, clear } = crossedBetween(flows, ips);
+    const [other] = clear;
     expect(
-      others.length === 0,
-      `nothing between the shop's pods but HBONE; there is ${others[0]?.src} → ${others[0]?.dst}:${others[0]?.dstPort}`,
+      other === undefined,
+      `nothing between the shop's pods but HBONE; there is ${other?.src} → ${other?.dst}:${other?.dstPort}`,
     );
-    expect(tunnels.length > 0, "HBONE on port 15008");
+    expect(tunnels.length > 0, `HBONE on port ${PORT.hbone}`);
     const bytes = tunnels.reduce((sum, f) => sum + f.bytes.length, 0);
-    notes.saw(`${bytes} bytes between the pods, all on port 15008, all of it TLS`);
+    notes.saw(
+      `${bytes} bytes between the pods, all on port ${PORT.hbone}, and no answer can be read`,
+    );
   });
 }
 

@@ -1,9 +1,10 @@
 // Plays a story: its steps in order, each shown with what was done and seen; the first that does not see what it
 // should ends it. The answer to `--json` goes to stdout, and the show to stderr then.
+import { parseArgs } from "node:util";
 import { Screen } from "./screen.ts";
 import { Notes } from "./step.ts";
 
-export const EXIT_INTERRUPTED = 130;
+const EXIT_INTERRUPTED = 130;
 
 /** `Scene` carries what earlier steps made to later ones. */
 export interface Step<Scene> {
@@ -68,8 +69,17 @@ export async function play<Scene>(o: Play<Scene>): Promise<number> {
   return code;
 }
 
+/** A demo as a program: `--json` is its one option, what `body` resolves to its exit status. */
+export function runDemo(body: (json: boolean) => Promise<number>): void {
+  const { values } = parseArgs({ options: { json: { type: "boolean", default: false } } });
+  body(values.json).then(exitWhenWritten, (error: Error) => {
+    process.stderr.write(`${error.message}\n`);
+    exitWhenWritten(1);
+  });
+}
+
 /** A step that was interrupted may still wait for something; nobody waits for it. */
-export function exitWhenWritten(code: number): void {
+function exitWhenWritten(code: number): void {
   process.stdout.write("", () => process.exit(code));
 }
 

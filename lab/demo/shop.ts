@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import type { Capture } from "../capture.ts";
 import type { Lab } from "../lab.ts";
 import type { LabPod } from "../pod.ts";
-import type { Flow } from "../pcap.ts";
+import { crossedBetween, type Crossed, type Flow } from "../pcap.ts";
 import type { LabProcess } from "../process.ts";
 import { clientEvents, workload, type ClientEvent } from "../workloads.ts";
 import { expect, StepError } from "./step.ts";
@@ -12,7 +12,6 @@ import { expect, StepError } from "./step.ts";
 export const SHOP = "shop";
 export const SERVER_PORT = 8080;
 const SERVICE_PORT = 80;
-const HBONE_PORT = 15_008;
 /** TLS records (RFC 8446 §5.1): change_cipher_spec 20 to application_data 23, legacy version 3.x. */
 const isTlsRecord = (bytes: Buffer): boolean => {
   const type = bytes[0] ?? 0;
@@ -144,17 +143,11 @@ export class Shop {
   }
 
   /** TCP traffic between the shop's pods that a capture saw. */
-  async flows(
-    capture: Capture,
-  ): Promise<{ readonly clear: readonly Flow[]; readonly tunnels: readonly Flow[] }> {
+  async flows(capture: Capture): Promise<Crossed> {
     const ours = new Set(
       [this.client, this.visitor, this.stranger, ...this.servers].flatMap((p) => p.ips),
     );
-    const flows = (await capture.flows()).filter(
-      (f) => f.protocol === "tcp" && ours.has(f.src) && ours.has(f.dst) && f.bytes.length > 0,
-    );
-    const isTunnel = (f: Flow): boolean => f.srcPort === HBONE_PORT || f.dstPort === HBONE_PORT;
-    return { clear: flows.filter((f) => !isTunnel(f)), tunnels: flows.filter(isTunnel) };
+    return crossedBetween(await capture.flows(), ours);
   }
 
   /** Everything in these flows is TLS and the secret is not in it. */

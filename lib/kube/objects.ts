@@ -1,5 +1,6 @@
 // The Kubernetes objects the mesh works with: only the fields it reads or writes, as the API names them.
-// Absent means what it means to the API server; defaults are the reader's business.
+// One file, since a reader looks a kind up here and the list of kinds (RESOURCES) ends it; kinds that are only installed
+// are in installed-objects.ts. Absent means what it means to the API server; defaults are the reader's business.
 import type { KubeObject, Resource } from "./cluster.ts";
 import type {
   CustomResourceDefinition,

@@ -1,4 +1,5 @@
-// security.istio.io: who may call what, how callers identify themselves, which tokens requests carry.
+// security.istio.io: who may call what, how callers identify themselves, which tokens requests carry. One file to an API
+// group: its kinds share their selectors, targets and rules.
 import type { Kind } from "./definition.ts";
 import { flag, list, map, object, type Rule, text, word } from "./schema.ts";
 import {

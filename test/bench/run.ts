@@ -1,6 +1,4 @@
 // `make bench`: the figures of README.md in one run on this machine. A table on standard output, JSON beside it.
-import { mkdirSync, writeFileSync } from "node:fs";
-import { dirname, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { requireSandbox } from "../../lab/sandbox.ts";
 import { measureConnectionMemory, measureFreshTunnels } from "./figures/connections.ts";
@@ -8,15 +6,15 @@ import { measureIstiod } from "./figures/istiod.ts";
 import { measureCniAdd, measurePodStart, measurePolicy } from "./figures/pods.ts";
 import { measureTraffic, TRAFFIC } from "./figures/traffic.ts";
 import { measureWorkloads } from "./figures/workloads.ts";
-import { Progress } from "./progress.ts";
-import { DATA_PLANE, json, table } from "./report.ts";
-import { Results } from "./results.ts";
+import type { Progress } from "./progress.ts";
+import { DATA_PLANE } from "./report.ts";
+import type { Results } from "./results.ts";
+import { chosen, runBench } from "./run-bench.ts";
 import { Stage } from "./stage.ts";
 
 const ON_STAGE = ["memory", ...TRAFFIC, "fresh-tunnel", "pod-start", "cni-add", "policy"] as const;
 const ALONE = ["workloads", "istiod"] as const;
 const NAMES: readonly string[] = [...ON_STAGE, ...ALONE];
-const EXIT_INTERRUPTED = 130;
 
 const { values } = parseArgs({
   options: {
@@ -27,48 +25,11 @@ const { values } = parseArgs({
   },
 });
 
-class Interrupted extends Error {}
+const wanted = chosen(values.only, NAMES);
+const rounds = Math.max(1, Number(values.rounds));
+const seconds = Math.max(0.2, Number(values.seconds));
 
-async function main(): Promise<number> {
-  const wanted = new Set(values.only?.split(",") ?? NAMES);
-  const unknown = [...wanted].filter((name) => !NAMES.includes(name));
-  if (unknown.length > 0) {
-    process.stderr.write(`No figure ${unknown.join(", ")}; there are ${NAMES.join(", ")}\n`);
-    return 2;
-  }
-  const rounds = Math.max(1, Number(values.rounds));
-  const seconds = Math.max(0.2, Number(values.seconds));
-  await requireSandbox();
-  const interrupted = new Promise<never>((_, reject) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-      process.once(signal, () => reject(new Interrupted("interrupted")));
-  });
-  interrupted.catch(() => {});
-  const results = new Results();
-  const progress = new Progress();
-  let code = 0;
-  try {
-    await Promise.race([measureAll(wanted, rounds, seconds, results, progress), interrupted]);
-  } catch (error) {
-    // What was measured is still worth printing.
-    results.note(`Ended early: ${error instanceof Error ? error.message : String(error)}`);
-    code = error instanceof Interrupted ? EXIT_INTERRUPTED : 1;
-  }
-  progress.end();
-  process.stdout.write(table(results, DATA_PLANE));
-  const file = resolve(values.json);
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, json(results, DATA_PLANE, { rounds, seconds, only: [...wanted] }));
-  return code;
-}
-
-async function measureAll(
-  wanted: ReadonlySet<string>,
-  rounds: number,
-  seconds: number,
-  results: Results,
-  progress: Progress,
-): Promise<void> {
+async function measureAll(results: Results, progress: Progress): Promise<void> {
   if (wanted.has("workloads")) {
     progress.phase("a ztunnel of its own: idle, 10 000 and 100 000 workloads");
     await measureWorkloads(rounds, results, progress);
@@ -106,6 +67,17 @@ async function measureAll(
   }
 }
 
-process.exitCode = await main();
+process.exitCode = await runBench({
+  names: NAMES,
+  only: wanted,
+  layout: DATA_PLANE,
+  file: values.json,
+  options: { rounds, seconds },
+  enter: async () => {
+    await requireSandbox();
+    return null;
+  },
+  measure: measureAll,
+});
 // The sandbox's first process is this one's child in spirit: whatever still runs ends with it.
 process.exit();

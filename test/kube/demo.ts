@@ -1,13 +1,12 @@
 // `make kube-demo`: the story of the kind demo on real kubelets in namespaces of this machine.
-import { parseArgs } from "node:util";
 import type { DemoCluster } from "../../lab/cluster-demo/cluster.ts";
-import { CLUSTER_STORY, type Scene } from "../../lab/cluster-demo/story.ts";
-import { exitWhenWritten, play } from "../../lab/demo/play.ts";
+import { playOnCluster } from "../../lab/cluster-demo/story.ts";
+import { runDemo } from "../../lab/demo/play.ts";
 import { StepError, type Notes } from "../../lab/demo/step.ts";
 import { KubeCluster } from "./kube-cluster.ts";
 import { enterKubeSandbox } from "./kube-sandbox.ts";
 
-const { values } = parseArgs({ options: { json: { type: "boolean", default: false } } });
+const KUBECTL_MS = 180_000;
 
 async function makeCluster(notes: Notes): Promise<DemoCluster> {
   notes.did("API server, etcd, and two nodes with kubelet and containerd, joined by a link");
@@ -35,22 +34,8 @@ async function makeCluster(notes: Notes): Promise<DemoCluster> {
   };
 }
 
-const KUBECTL_MS = 180_000;
-
-async function main(): Promise<number> {
+runDemo(async (json) => {
   const why = await enterKubeSandbox();
   if (why !== null) throw new StepError(why);
-  await using owned = new AsyncDisposableStack();
-  const scene: Scene = { owned, make: makeCluster };
-  return await play({
-    title: "Ambit: an ambient service mesh on real kubelets",
-    steps: CLUSTER_STORY,
-    scene,
-    json: values.json,
-  });
-}
-
-main().then(exitWhenWritten, (error: Error) => {
-  process.stderr.write(`${error.message}\n`);
-  exitWhenWritten(1);
+  return await playOnCluster("real kubelets", makeCluster, json);
 });

@@ -1,6 +1,7 @@
 // A bound stream at L4: policy, a backend, and bytes both ways. Through a tunnel under the waypoint's own identity where
 // the backend has one, in plaintext where it is outside the mesh. A backend that cannot be reached is replaced by
 // another one as long as no byte has been delivered. The decisions are lib/model/{rbac,waypoint}.ts.
+// One piece, because every step may end the connection and then owes the same: answer, log line, books and budget.
 import { HboneError } from "#lib/hbone/errors.ts";
 import type { IdentityContexts } from "#lib/proxy/identities.ts";
 import { CONNECT_TIMEOUT_MS } from "#lib/hbone/limits.ts";

@@ -41,6 +41,22 @@ const RULES = {
   ],
 };
 
+/** The agent's DaemonSet as far as its end looks at it. @param pod  more of its template's spec */
+export function agentDaemonSet(pod: object = {}): object {
+  return {
+    apiVersion: "apps/v1",
+    kind: "DaemonSet",
+    metadata: { name: "istio-cni-node", namespace: AGENT.namespace },
+    spec: {
+      selector: { matchLabels: { a: "b" } },
+      template: {
+        metadata: { labels: { a: "b" } },
+        spec: { containers: [{ name: "c", image: "i" }], ...pod },
+      },
+    },
+  };
+}
+
 /** Applies as the administrator. */
 export async function put(api: ControlPlane, ...objects: readonly object[]): Promise<void> {
   const stdin = objects.map((object) => JSON.stringify(object)).join("\n---\n");

@@ -21,6 +21,7 @@ import type { PolicyFinding } from "#lib/kube/network-policy.ts";
 import { ControlPlane } from "../control-plane.ts";
 import {
   AGENT,
+  agentDaemonSet,
   agentKubeconfig,
   AgentRun,
   annotationOf,
@@ -127,22 +128,10 @@ test("the startup taint goes, others stay", async () => {
 
 test("keep while the DaemonSet wants the node, clean when it is gone or wants others", async () => {
   await using run = await AgentRun.start(kubeconfig);
-  const daemonSet = (spec: object): object => ({
-    apiVersion: "apps/v1",
-    kind: "DaemonSet",
-    metadata: { name: "istio-cni-node", namespace: AGENT.namespace },
-    spec: {
-      selector: { matchLabels: { a: "b" } },
-      template: {
-        metadata: { labels: { a: "b" } },
-        spec: { containers: [{ name: "c", image: "i" }], ...spec },
-      },
-    },
-  });
   assert.equal((await decide(run)).kind, "clean", "not there");
-  await put(api, daemonSet({}));
+  await put(api, agentDaemonSet());
   assert.equal((await decide(run)).kind, "keep");
-  await put(api, daemonSet({ nodeSelector: { pool: "mesh" } }));
+  await put(api, agentDaemonSet({ nodeSelector: { pool: "mesh" } }));
   assert.equal((await decide(run)).kind, "clean", "other nodes");
   await api.kubectl(["label", "node", NODE, "pool=mesh"]);
   assert.equal((await decide(run)).kind, "keep");

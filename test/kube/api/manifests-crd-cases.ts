@@ -1,4 +1,5 @@
-// Custom resources the API server must take or refuse under our definitions; specs as YAML.
+// Custom resources the API server must take or refuse under our definitions; specs as YAML. One table, so that what is
+// refused can be read beside what is taken.
 
 export interface Case {
   readonly name: string;

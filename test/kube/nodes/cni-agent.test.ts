@@ -21,6 +21,7 @@ import { hasPodRules } from "../../../cni/rules/apply.ts";
 import { scriptRunner } from "../../../cni/rules/exec.ts";
 import {
   AGENT,
+  agentDaemonSet,
   agentKubeconfig,
   annotationOf,
   MODE,
@@ -216,7 +217,7 @@ test("a DaemonSet's agent: installed, enrolling, killed, upgraded, removed", { s
   await put(
     api,
     { apiVersion: "v1", kind: "Node", metadata: { name: NODE }, spec: { taints } },
-    daemonSet(),
+    agentDaemonSet(),
     pod("cart", { ip: ADDRESS.ipv4.pod }),
   );
   const uid = await jsonPath(api, ["pod", "-n", "shop", "cart"], "{.metadata.uid}");
@@ -284,21 +285,6 @@ test("a DaemonSet's agent: installed, enrolling, killed, upgraded, removed", { s
   assert.doesNotMatch(node.net.exec("node", "nft list tables"), /istio/);
   assert.equal(await node.hasRules(), true);
 });
-
-function daemonSet(): object {
-  return {
-    apiVersion: "apps/v1",
-    kind: "DaemonSet",
-    metadata: { name: "istio-cni-node", namespace: AGENT.namespace },
-    spec: {
-      selector: { matchLabels: { a: "b" } },
-      template: {
-        metadata: { labels: { a: "b" } },
-        spec: { containers: [{ name: "c", image: "i" }] },
-      },
-    },
-  };
-}
 
 function nodeName(name: string): string {
   return JSON.stringify({ spec: { nodeName: name } });

@@ -70,8 +70,8 @@ test(
     {
       await using capture = await cluster.capture();
       assert.equal(await answerTo("before"), true);
-      const { tunnelled, clear } = await crossed(capture, born);
-      assert.equal(tunnelled.length, 0);
+      const { tunnels, clear } = await crossed(capture, born);
+      assert.equal(tunnels.length, 0);
       assert.ok(
         clear.some((f) => f.bytes.includes("before")),
         "readable before",
@@ -86,12 +86,12 @@ test(
       await using capture = await cluster.capture();
       assert.equal(await answerTo("meanwhile"), true);
       await callerHears(5);
-      const { tunnelled, clear } = await crossed(capture, born);
+      const { tunnels, clear } = await crossed(capture, born);
       assert.deepEqual(
         clear.map((f) => `${f.src} → ${f.dst}:${f.dstPort}`),
         [],
       );
-      assert.ok(tunnelled.length > 0, "HBONE on the link");
+      assert.ok(tunnels.length > 0, "HBONE on the link");
       assert.equal(await capture.contains("meanwhile"), false);
     }
     for (const pod of born) {
@@ -185,12 +185,12 @@ test(
       assert.match(text, new RegExp(`^web \\S+ first-words-of-newborn-${i}$`), `newborn-${i}`);
     });
     assert.equal(await capture.contains("first-words"), false);
-    const { clear, tunnelled } = await crossed(capture, await podsOf(cluster, SHOP));
+    const { clear, tunnels } = await crossed(capture, await podsOf(cluster, SHOP));
     assert.deepEqual(
       clear.map((f) => `${f.src} → ${f.dst}:${f.dstPort}`),
       [],
     );
-    assert.ok(tunnelled.length > 0);
+    assert.ok(tunnels.length > 0);
     for (const pod of await podsOf(cluster, SHOP, "app=newborn")) assert.equal(pod.restarts, 0);
     t.diagnostic(
       `${replies.length} new pods on two nodes, each first connection answered through the tunnel`,

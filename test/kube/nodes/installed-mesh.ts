@@ -1,12 +1,11 @@
 // A test cluster with the mesh installed, and what an observer can tell from outside about its pods: who they are, what
 // is inside their network namespaces, what the node proxies logged, what crossed the link.
 import type { Capture } from "../../../lab/capture.ts";
-import type { Flow } from "../../../lab/pcap.ts";
+import { crossedBetween, type Crossed } from "../../../lab/pcap.ts";
 import { KubeCluster, type KubeClusterOptions } from "../kube-cluster.ts";
 import type { KubeNode } from "../kube-node.ts";
 import { installMesh } from "../mesh.ts";
 
-export const HBONE_PORT = 15_008;
 const MODE = "istio.io/dataplane-mode";
 const REDIRECTION = "ambient.istio.io/redirection";
 /** What a proxy in a pod listens on. */
@@ -148,17 +147,9 @@ export async function accessLog(cluster: KubeCluster): Promise<readonly AccessLi
     });
 }
 
-/** Between these pods, split into tunnels and anything else that carried a byte of TCP. */
-export async function crossed(
-  capture: Capture,
-  pods: readonly RunningPod[],
-): Promise<{ readonly tunnelled: readonly Flow[]; readonly clear: readonly Flow[] }> {
-  const ips = new Set(pods.flatMap((pod) => pod.ips));
-  const flows = (await capture.flows()).filter(
-    (f) => f.protocol === "tcp" && f.bytes.length > 0 && ips.has(f.src) && ips.has(f.dst),
-  );
-  const isTunnel = (f: Flow): boolean => f.srcPort === HBONE_PORT || f.dstPort === HBONE_PORT;
-  return { tunnelled: flows.filter(isTunnel), clear: flows.filter((f) => !isTunnel(f)) };
+/** Between these pods. */
+export async function crossed(capture: Capture, pods: readonly RunningPod[]): Promise<Crossed> {
+  return crossedBetween(await capture.flows(), new Set(pods.flatMap((pod) => pod.ips)));
 }
 
 /**

@@ -1,6 +1,7 @@
 // A mesh with traffic in it, for tests that take parts of it away: a shop on two nodes, and what it heard meanwhile.
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Capture } from "../../../lab/capture.ts";
+import { crossedBetween } from "../../../lab/pcap.ts";
 import { KubeCluster, type KubeClusterOptions } from "../kube-cluster.ts";
 import { idlePod, installMesh, service, serviceAccount, workloadPod } from "../mesh.ts";
 
@@ -114,12 +115,9 @@ export function tell(what: string, { kept, fresh, errors }: Load): void {
 export async function inClear(cluster: KubeCluster, capture: Capture): Promise<string[]> {
   const args = ["get", "pods", "-n", SHOP, "-o", "jsonpath={.items[*].status.podIPs[*].ip}"];
   const ips = new Set((await cluster.kubectl(args)).stdout.split(" "));
-  const flows = (await capture.flows()).filter((f) => f.protocol === "tcp" && f.bytes.length > 0);
+  const flows = await capture.flows();
+  const { clear } = crossedBetween(flows, ips);
   return flows
-    .filter(
-      (f) =>
-        f.bytes.includes(MARKER) ||
-        (ips.has(f.src) && ips.has(f.dst) && f.srcPort !== 15_008 && f.dstPort !== 15_008),
-    )
+    .filter((f) => clear.includes(f) || (f.protocol === "tcp" && f.bytes.includes(MARKER)))
     .map((f) => `${f.src}:${f.srcPort} → ${f.dst}:${f.dstPort} ${f.bytes.subarray(0, 40)}`);
 }

@@ -83,12 +83,12 @@ test("a rolling update under load: no failed request", needs, async (t) => {
     );
   }
   const known = await podsOf(cluster, SHOP);
-  const { clear, tunnelled } = await crossed(capture, [...born, ...known]);
+  const { clear, tunnels } = await crossed(capture, [...born, ...known]);
   assert.deepEqual(
     clear.map((f) => `${f.src} → ${f.dst}:${f.dstPort}`),
     [],
   );
-  assert.ok(tunnelled.length > 0);
+  assert.ok(tunnels.length > 0);
   assert.equal(await capture.contains("server v"), false);
 });
 

@@ -2,6 +2,7 @@
 // connections that costs is told.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { PORT } from "#lib/net/ports.ts";
 import type { KubeCluster } from "../kube-cluster.ts";
 import { kubeSandbox } from "../kube-sandbox.ts";
 import { rolledOut, workloadPod } from "../mesh.ts";
@@ -77,7 +78,7 @@ async function watched(what: string, change: () => Promise<void>): Promise<Load>
   const seen = difference(before, await loadSoFar(cluster));
   tell(what, seen);
   assert.deepEqual(await inClear(cluster, capture), []);
-  assert.ok((await capture.flows()).some((flow) => flow.dstPort === 15_008));
+  assert.ok((await capture.flows()).some((flow) => flow.dstPort === PORT.hbone));
   return seen;
 }
 
